@@ -1,0 +1,45 @@
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+BENCH ?= exact --quick
+
+.PHONY: help demo run test test-long check lint types proto proto-check bench clean
+help:  ## Show the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.made: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.made  ## From a delivered list to answered batches, on an embedded Valkey.
+	@$(BIN)/python -m deploy.demo
+
+run: $(VENV)/.made  ## Serve on loopback with an embedded Valkey until Ctrl-C.
+	@$(BIN)/hashmatch-server
+
+test: $(VENV)/.made  ## Run the tests.
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.made  ## Run the tests that take minutes.
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.made  ## Check style and the direction of imports.
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+types: $(VENV)/.made  ## Check types.
+	$(BIN)/mypy
+
+proto: $(VENV)/.made  ## Make the stubs from the contract.
+	$(BIN)/buf format -w && $(BIN)/python -m proto.generate
+
+proto-check: $(VENV)/.made  ## Check the contract, its compatibility and that the stubs are its own.
+	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code && $(BIN)/python -m proto.generate --check && $(BIN)/python -m proto.breaking
+
+check: lint types proto-check test  ## Everything that CI runs.
+
+bench: $(VENV)/.made  ## Run a benchmark: make bench BENCH="exact --quick".
+	@$(BIN)/python -m bench $(BENCH)
+
+clean:  ## Remove what was made.
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

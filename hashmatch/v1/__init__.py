@@ -1,0 +1,1 @@
+"""Generated from proto/hashmatch/v1; never edited by hand."""
