@@ -1,0 +1,1 @@
+"""Packed columns of digests: where a digest is placed, how columns are sorted and joined."""

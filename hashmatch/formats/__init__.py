@@ -1,0 +1,1 @@
+"""Delivery formats: bytes in, entries and quarantined records out. Streaming, no I/O."""

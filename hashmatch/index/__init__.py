@@ -1,0 +1,1 @@
+"""The in-memory tables that answer most questions without the store."""

@@ -1,0 +1,1 @@
+"""Hashes in, verdicts and opinions out."""

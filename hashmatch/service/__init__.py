@@ -1,0 +1,1 @@
+"""The gRPC service: it translates, guards, measures and lives."""

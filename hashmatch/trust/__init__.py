@@ -1,0 +1,1 @@
+"""Sealing, approvals and the audit chain: a pure core that knows neither Redis nor gRPC."""

@@ -1,0 +1,62 @@
+"""Lists: what an operator states about one before anything is published."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+import msgspec
+
+from hashmatch.model.errors import invalid_field
+
+LIST_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+MAXIMUM_TEXT = 200
+MAXIMUM_REASON = 1_000
+
+
+class ListNature(enum.IntEnum):
+    """What a list is about; the numbers are those of the contract."""
+
+    ILLEGAL = 1
+    EXPLOITATIVE = 2
+    SELF_REPORTED = 3
+    TERRORIST = 4
+    TEST = 5
+
+
+class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator states about a list. `max_age` is in seconds; an older list gives no negatives."""
+
+    list_id: str
+    body: str
+    nature: ListNature
+    max_age: float
+    title: str = ""
+    scheme: str = ""
+    jurisdiction: str = ""
+
+    def validate(self) -> None:
+        """Raise `HashmatchError` INVALID_FIELD for the first statement that is missing or out of range."""
+        check_list_id(self.list_id)
+        if not self.body:
+            raise invalid_field("body", "name the authority that publishes the list")
+        for field in ("body", "title", "scheme", "jurisdiction"):
+            text = getattr(self, field)
+            if len(text) > MAXIMUM_TEXT or not text.isprintable():
+                raise invalid_field(field, f"at most {MAXIMUM_TEXT} printable characters")
+        if not 1 <= self.max_age <= 10 * 366 * 86_400:
+            raise invalid_field("max_age", "between one second and ten years; it must be stated")
+
+
+def check_list_id(list_id: str) -> None:
+    """Raise `HashmatchError` INVALID_FIELD unless `list_id` has the form of one."""
+    if not LIST_ID_PATTERN.fullmatch(list_id):
+        raise invalid_field("list_id", "1 to 63 characters of a-z 0-9 . _ -, starting with a letter or digit")
+
+
+def check_reason(reason: str, *, required: bool = True) -> None:
+    """Raise `HashmatchError` INVALID_FIELD unless `reason` can stand in the record."""
+    if required and not reason.strip():
+        raise invalid_field("reason", "say why; it goes into the record")
+    if len(reason) > MAXIMUM_REASON:
+        raise invalid_field("reason", f"at most {MAXIMUM_REASON} characters")
