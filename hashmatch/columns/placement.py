@@ -11,16 +11,15 @@ from __future__ import annotations
 import secrets
 
 import msgspec
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from hashmatch.columns import kernels
 
 Digests = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint32]
 Placements = npt.NDArray[np.uint64]
 
-_ODD_1 = np.uint64(0x9E3779B97F4A7C15)
-_ODD_2 = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
 
 
@@ -49,30 +48,10 @@ def packed_words(packed: bytes, size: int) -> Words:
     return np.frombuffer(packed, dtype=np.uint32).reshape(-1, size // 4)
 
 
-@numba.njit(nogil=True, cache=True, inline="always", error_model="numpy")
-def place(words, row, first, second):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The placement of one digest; inlined into the kernels that need it."""
-    width = words.shape[1]
-    head = np.uint64(words[row, 0]) | (np.uint64(words[row, 1]) << _SHIFT)
-    tail = np.uint64(words[row, width - 2]) | (np.uint64(words[row, width - 1]) << _SHIFT)
-    mixed = (head ^ first) * _ODD_1
-    mixed ^= mixed >> _SHIFT
-    mixed = (mixed ^ tail ^ second) * _ODD_2
-    mixed ^= mixed >> _SHIFT
-    mixed *= _ODD_1
-    return mixed ^ (mixed >> _SHIFT)
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _place_all(words, first, second, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    for row in range(words.shape[0]):
-        out[row] = place(words, row, first, second)
-
-
 def placements(words: Words, secret: PlacementSecret) -> Placements:
     """The placements of (n, w) digests: (n,) uint64."""
     out = np.empty(len(words), np.uint64)
-    _place_all(words, np.uint64(secret.first), np.uint64(secret.second), out)
+    kernels.place_all(words, np.uint64(secret.first), np.uint64(secret.second), out)
     return out
 
 

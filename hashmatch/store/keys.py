@@ -1,0 +1,26 @@
+"""The names of keys: the one place that knows them."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """The key names of one namespace, so that several instances can share a store."""
+
+    def __init__(self, namespace: str) -> None:
+        self._prefix = namespace.encode("ascii")
+        self.manifest = self._prefix + b":manifest"
+        self.stagings = self._prefix + b":stagings"
+        self.pending = self._prefix + b":pending"
+        self.changed = self._prefix + b":changed"
+
+    def block_prefix(self, segment_id: str) -> bytes:
+        """What the keys of a segment's blocks begin with; the block's number in decimal follows."""
+        return b"%b:b:%b:" % (self._prefix, segment_id.encode("ascii"))
+
+    def sets(self, segment_id: str) -> bytes:
+        """A segment's statement sets."""
+        return b"%b:s:%b" % (self._prefix, segment_id.encode("ascii"))
+
+    def suppressions(self, blob_id: str) -> bytes:
+        """A version of the suppressions."""
+        return b"%b:x:%b" % (self._prefix, blob_id.encode("ascii"))

@@ -1,0 +1,205 @@
+"""The manifest: what is published now, in one sealed value that is replaced as a whole.
+
+Its header is readable, so that a poll costs a few bytes, and authenticated with the rest. The epoch grows with every
+change of what is served. `renewals` grows when the same epoch is vouched for again with a later expiry: whoever could
+keep servers on an old manifest can do so only until it expires.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+import msgspec
+
+from hashmatch.columns.placement import PlacementSecret
+from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.lists import ListDefinition
+from hashmatch.store.connection import Connection
+from hashmatch.store.keys import Keys
+from hashmatch.store.segments import SegmentInfo, StoreDamagedError
+from hashmatch.trust.sealing import SealingError, SealingKey
+
+MAXIMUM_HISTORY = 500
+# Epochs of old generations are kept for entries that have not changed since; beyond this many the oldest are joined.
+MAXIMUM_GENERATION_EPOCHS = 1_000
+
+_MAGIC = b"HMM1"
+_HEADER = struct.Struct(">4sQQ")
+
+
+class ManifestConflictError(Exception):
+    """Somebody else replaced the manifest in between."""
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """A published state of a list. Times are seconds since 1970; `counts` maps algorithm numbers to distinct hashes."""
+
+    number: int
+    epoch: int
+    published_at: float
+    as_of: float
+    segments: tuple[SegmentInfo, ...]
+    counts: dict[int, int]
+    approvals: int
+    approvals_required: int
+    delivery_sha256: bytes = b""
+
+
+class ListState(msgspec.Struct, frozen=True, kw_only=True):
+    """A list in the manifest.
+
+    `retained` are the generations that can be rolled back to, newest first. `epochs` gives, ascending, the epoch of each
+    generation number; `visible_since` is the epoch below which nothing of the list counts as old, because a roll back or
+    a return after a withdrawal made entries visible again that an earlier epoch lacked.
+    """
+
+    definition: ListDefinition
+    generation: Generation | None = None
+    retained: tuple[Generation, ...] = ()
+    last_number: int = 0
+    epochs: tuple[tuple[int, int], ...] = ()
+    visible_since: int = 0
+
+    def epoch_of(self, number: int) -> int:
+        """The epoch from which an entry that first appeared in generation `number` counts as visible."""
+        epoch = 0
+        for known, known_epoch in self.epochs:
+            # An old generation whose own epoch is no longer kept counts as the next kept one: never as older.
+            if known >= number:
+                epoch = known_epoch
+                break
+        return max(epoch, self.visible_since)
+
+
+class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done."""
+
+    epoch: int
+    at: float
+    act: str
+    list_id: str = ""
+    generation: int = 0
+    actor: str = ""
+    approvers: tuple[str, ...] = ()
+    reason: str = ""
+    added: int = 0
+    removed: int = 0
+
+
+class SuppressionsInfo(msgspec.Struct, frozen=True):
+    """Which version of the suppressions is in force."""
+
+    blob_id: str
+    count: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is published now."""
+
+    store_id: str
+    epoch: int
+    published_at: float
+    expires_at: float
+    placement: PlacementSecret
+    approvals_required: int
+    renewals: int = 0
+    lists: dict[str, ListState] = {}
+    suppressions: SuppressionsInfo | None = None
+    history: tuple[HistoryRecord, ...] = ()
+
+    def segments(self) -> dict[str, SegmentInfo]:
+        """Every segment that is served or retained, by id."""
+        return {
+            info.segment_id: info
+            for state in self.lists.values()
+            for generation in (state.generation, *state.retained)
+            if generation is not None
+            for info in generation.segments
+        }
+
+    def state(self, list_id: str) -> ListState:
+        """The state of a list. Raises `HashmatchError` LIST_NOT_FOUND."""
+        state = self.lists.get(list_id)
+        if state is None:
+            raise list_not_found(list_id)
+        return state
+
+
+def list_not_found(list_id: str) -> HashmatchError:
+    """The error for a list that does not exist, or that the caller may not know of: they look the same."""
+    return HashmatchError(ErrorReason.LIST_NOT_FOUND, "there is no such list", metadata={"list_id": list_id[:63]})
+
+
+class ManifestHeader(NamedTuple):
+    """What can be read of a manifest without its key."""
+
+    epoch: int
+    renewals: int
+
+
+class SealedManifest(NamedTuple):
+    """A manifest as it lies in the store, with what it says."""
+
+    raw: bytes
+    manifest: Manifest
+
+
+class ManifestStore:
+    """Reads and replaces the manifest. Methods raise `StoreUnavailableError`."""
+
+    def __init__(self, connection: Connection, keys: Keys, sealing_key: SealingKey) -> None:
+        self._connection = connection
+        self._key = keys.manifest
+        self._channel = keys.changed
+        self._sealer = sealing_key.sealer(b"", b"manifest")
+
+    def header(self) -> ManifestHeader | None:
+        """The header alone, unverified: enough to see that nothing changed. None if there is no manifest."""
+        raw = self._connection.get_range(self._key, 0, _HEADER.size - 1)
+        return _parse_header(raw) if raw else None
+
+    def load(self) -> SealedManifest | None:
+        """The current manifest, verified; None if there is none. Raises `StoreDamagedError`."""
+        raw = self._connection.get(self._key)
+        return SealedManifest(raw, self.open(raw)) if raw else None
+
+    def open(self, raw: bytes) -> Manifest:
+        """Verify a sealed manifest. Raises `StoreDamagedError`."""
+        header = _parse_header(raw)
+        try:
+            plain = zlib.decompress(self._sealer.open_with_nonce(raw[_HEADER.size :], raw[: _HEADER.size]))
+            manifest = msgspec.msgpack.decode(plain, type=Manifest)
+        except (SealingError, zlib.error, msgspec.MsgspecError) as error:
+            raise StoreDamagedError("the manifest does not verify under this sealing key") from error
+        if (manifest.epoch, manifest.renewals) != header:
+            raise StoreDamagedError("the manifest contradicts its header")
+        return manifest
+
+    def replace(self, expected: bytes, manifest: Manifest) -> SealedManifest:
+        """Put `manifest` where `expected` (b"" for none) lies, in one step, durably, and tell the servers.
+
+        Raises `ManifestConflictError` if something else lies there by now.
+        """
+        header = _HEADER.pack(_MAGIC, manifest.epoch, manifest.renewals)
+        plain = zlib.compress(msgspec.msgpack.encode(manifest))
+        raw = header + self._sealer.seal_with_random_nonce(plain, header)
+        self.put(expected, raw)
+        return SealedManifest(raw, manifest)
+
+    def put(self, expected: bytes, raw: bytes) -> None:
+        """Put an already sealed manifest. Raises `ManifestConflictError`."""
+        if not self._connection.compare_and_set(self._key, expected, raw):
+            raise ManifestConflictError("the manifest was changed by somebody else")
+        self._connection.wait_for_disk()
+        self._connection.publish(self._channel, b"")
+
+
+def _parse_header(raw: bytes) -> ManifestHeader:
+    if len(raw) < _HEADER.size:
+        raise StoreDamagedError("the manifest is cut short")
+    magic, epoch, renewals = _HEADER.unpack_from(raw)
+    if magic != _MAGIC:
+        raise StoreDamagedError("the key of the manifest holds something else")
+    return ManifestHeader(epoch, renewals)

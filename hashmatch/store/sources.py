@@ -1,0 +1,231 @@
+"""Where the rows of a segment are looked up: in the store through a bounded cache, or in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hashmatch.columns.placement import Digests, Placements, blocks_of
+from hashmatch.model.opinions import StatementSet
+from hashmatch.store.blocks import BlockError, PlainBlocks
+from hashmatch.store.segments import SegmentInfo, SegmentReader
+
+ABSENT = -1
+# The block that would tell is missing from the store or does not verify.
+DAMAGED = -2
+
+
+class Lookup(NamedTuple):
+    """What a segment says of (n,) digests: `refs` (n,) int64 holds a ref, ABSENT or DAMAGED.
+
+    `positions` and `rows`, (n,) int64, tell where in `blocks` each was found.
+    """
+
+    refs: npt.NDArray[np.int64]
+    blocks: PlainBlocks
+    positions: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+    def payload(self, index: int) -> bytes:
+        """The payload of the row that digest `index` was found in; empty if it has none."""
+        if self.refs[index] < 0:
+            return b""
+        return self.blocks.payload(int(self.positions[index]), int(self.rows[index]))
+
+
+class SegmentSource(Protocol):
+    """Answers for one segment. `find` is thread-safe."""
+
+    info: SegmentInfo
+    sets: tuple[StatementSet, ...]
+    # (len(sets),) bool: which of the sets says that the digest was removed.
+    removed: npt.NDArray[np.bool_]
+
+    def find(self, placed: Placements, digests: Digests) -> Lookup:
+        """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
+        ...
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether `find` may have to ask the store."""
+        ...
+
+
+def _removed(sets: tuple[StatementSet, ...]) -> npt.NDArray[np.bool_]:
+    return np.fromiter((not each for each in sets), np.bool_, len(sets))
+
+
+class BlockCache:
+    """Plain blocks that were used lately, up to a number of bytes; thread-safe."""
+
+    # What a cached block costs beside its bytes: the dictionary's entry, the key, the objects' headers.
+    OVERHEAD = 250
+
+    def __init__(self, maximum_bytes: int) -> None:
+        self.maximum_bytes = maximum_bytes
+        self.size_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+
+    def get_many(self, segment_id: str, numbers: list[int]) -> list[bytes | None]:
+        """The cached blocks of a segment, None for those that are not."""
+        found: list[bytes | None] = []
+        with self._lock:
+            for number in numbers:
+                block = self._blocks.get((segment_id, number))
+                if block is not None:
+                    self._blocks.move_to_end((segment_id, number))
+                    self.hits += 1
+                else:
+                    self.misses += 1
+                found.append(block)
+        return found
+
+    def put_many(self, segment_id: str, blocks: list[tuple[int, bytes]]) -> None:
+        """Keep blocks, dropping those used longest ago."""
+        with self._lock:
+            for number, block in blocks:
+                if (segment_id, number) not in self._blocks:
+                    self._blocks[segment_id, number] = block
+                    self.size_bytes += len(block) + self.OVERHEAD
+            while self.size_bytes > self.maximum_bytes:
+                _, dropped = self._blocks.popitem(last=False)
+                self.size_bytes -= len(dropped) + self.OVERHEAD
+
+
+class StoredSegment:
+    """A segment that stays in the store; each lookup reads the blocks that it needs, through the cache."""
+
+    needs_store = True
+
+    def __init__(self, reader: SegmentReader, cache: BlockCache) -> None:
+        """Read the statement sets. Raises `StoreUnavailableError` and `StoreDamagedError`."""
+        self.info = reader.info
+        self.sets = reader.sets
+        self.removed = _removed(reader.sets)
+        self._reader = reader
+        self._cache = cache
+
+    def find(self, placed: Placements, digests: Digests) -> Lookup:
+        """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
+        numbers, positions = np.unique(blocks_of(placed, self.info.blocks), return_inverse=True)
+        blocks = self._blocks(numbers.tolist())
+        good = [block if block is not None else b"" for block in blocks]
+        refs = np.full(len(placed), DAMAGED, np.int64)
+        rows = np.full(len(placed), ABSENT, np.int64)
+        readable = np.fromiter((block is not None for block in blocks), np.bool_, len(blocks))[positions]
+        plain = PlainBlocks(good, self.info.digest_size)
+        try:
+            if readable.all():
+                refs, rows = plain.find(positions, digests)
+            else:
+                refs[readable], rows[readable] = plain.find(positions[readable], digests[readable])
+        except BlockError:
+            refs[:] = DAMAGED
+        refs[refs >= len(self.sets)] = DAMAGED
+        return Lookup(refs, plain, positions, rows)
+
+    def _blocks(self, numbers: list[int]) -> list[bytes | None]:
+        blocks = self._cache.get_many(self.info.segment_id, numbers)
+        missing = [index for index, block in enumerate(blocks) if block is None]
+        if missing:
+            fetched = self._reader.fetch([numbers[index] for index in missing])
+            for index, block in zip(missing, fetched, strict=True):
+                blocks[index] = block
+            kept = [(numbers[index], block) for index in missing if (block := blocks[index]) is not None]
+            self._cache.put_many(self.info.segment_id, kept)
+        return blocks
+
+
+class ResidentSegment:
+    """A segment held in memory, about 40 bytes a row: it answers also while the store is away."""
+
+    needs_store = False
+
+    def __init__(self, info: SegmentInfo, sets: tuple[StatementSet, ...], blocks: PlainBlocks) -> None:
+        self.info = info
+        self.sets = sets
+        self.removed = _removed(sets)
+        self._blocks = blocks
+
+    def find(self, placed: Placements, digests: Digests) -> Lookup:
+        """Look up (n,) placements with their (n, size) digests."""
+        positions = blocks_of(placed, self.info.blocks)
+        refs, rows = self._blocks.find(positions, digests)
+        return Lookup(refs, self._blocks, positions, rows)
+
+
+def open_segment(
+    reader: SegmentReader,
+    cache: BlockCache,
+    *,
+    resident: bool,
+    on_live_digests: Callable[[Digests], None] | None = None,
+) -> SegmentSource:
+    """Make a segment ready for lookups.
+
+    The whole segment is read and verified if it is to be `resident` or if `on_live_digests` wants its digests that have
+    a statement, a few thousand at a time. Raises `StoreUnavailableError` and `StoreDamagedError`.
+    """
+    if not resident and on_live_digests is None:
+        return StoredSegment(reader, cache)
+    has_statement = ~_removed(reader.sets)
+    kept = []
+    for digests, refs, blocks in reader.checked_columns(reader.read()):
+        if on_live_digests is not None:
+            live = has_statement[refs]
+            on_live_digests(digests if live.all() else digests[live])
+        if resident:
+            kept.append(blocks)
+    if not resident:
+        return StoredSegment(reader, cache)
+    return ResidentSegment(reader.info, reader.sets, PlainBlocks.joined(kept, reader.info.digest_size))
+
+
+class ChainLookup(NamedTuple):
+    """What a chain of segments says of (n,) digests.
+
+    `segments` (n,) int64 is the number of the newest segment that has the digest, ABSENT or DAMAGED; `refs` (n,) int64
+    its ref there. A digest whose newest state is removed counts as absent.
+    """
+
+    segments: npt.NDArray[np.int64]
+    refs: npt.NDArray[np.int64]
+    lookups: dict[int, tuple[npt.NDArray[np.int64], Lookup]]
+
+    def payload(self, index: int) -> bytes:
+        """The payload of the row that digest `index` was found in; empty if it has none."""
+        asked, lookup = self.lookups[int(self.segments[index])]
+        return lookup.payload(int(np.searchsorted(asked, index)))
+
+
+def find_in_chain(sources: Sequence[SegmentSource], placed: Placements, digests: Digests) -> ChainLookup:
+    """Look digests up in the segments of one list and kind, given oldest first: the newest that has one decides.
+
+    Raises `StoreUnavailableError`.
+    """
+    segments = np.full(len(placed), ABSENT, np.int64)
+    refs = np.full(len(placed), ABSENT, np.int64)
+    open_questions = np.arange(len(placed))
+    lookups = {}
+    for number in range(len(sources) - 1, -1, -1):
+        if not len(open_questions):
+            break
+        source = sources[number]
+        lookup = source.find(placed[open_questions], digests[open_questions])
+        lookups[number] = (open_questions, lookup)
+        answered = lookup.refs != ABSENT
+        decided = open_questions[answered]
+        refs[decided] = lookup.refs[answered]
+        segments[decided] = np.where(lookup.refs[answered] == DAMAGED, DAMAGED, number)
+        found = decided[refs[decided] >= 0]
+        segments[found[source.removed[refs[found]]]] = ABSENT
+        open_questions = open_questions[~answered]
+    return ChainLookup(segments, refs, lookups)

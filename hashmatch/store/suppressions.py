@@ -1,0 +1,75 @@
+"""Suppressions: hashes that the operator leaves out of every answer, sealed apart from the lists they override."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+import msgspec
+
+from hashmatch.store.connection import Connection
+from hashmatch.store.keys import Keys
+from hashmatch.store.manifest import SuppressionsInfo
+from hashmatch.store.segments import StoreDamagedError
+from hashmatch.trust.sealing import SealingError, SealingKey
+
+MAXIMUM_SUPPRESSIONS = 100_000
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """One hash that is left out; `list_ids` empty means in every list.
+
+    After it is lifted it stays with `lifted_epoch`: from then on the hash counts as newly visible. `epoch` and
+    `lifted_epoch` are those of the manifests that made either visible.
+    """
+
+    algorithm: int
+    digest: bytes
+    list_ids: tuple[str, ...]
+    reason: str
+    actor: str
+    epoch: int
+    lifted_epoch: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether it is in force."""
+        return not self.lifted_epoch
+
+    def covers(self, list_id: str) -> bool:
+        """Whether it concerns the list."""
+        return not self.list_ids or list_id in self.list_ids
+
+
+class SuppressionStore:
+    """Writes and reads whole versions. Methods raise `StoreUnavailableError`."""
+
+    def __init__(self, connection: Connection, keys: Keys, sealing_key: SealingKey) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._sealer = sealing_key.sealer(b"", b"suppressions")
+
+    def write(self, suppressions: Iterable[Suppression]) -> SuppressionsInfo:
+        """Write a new version that nothing refers to yet."""
+        content = list(suppressions)
+        blob_id = secrets.token_hex(8)
+        sealed = self._sealer.seal_with_random_nonce(msgspec.msgpack.encode(content), blob_id.encode())
+        self._connection.set(self._keys.suppressions(blob_id), sealed)
+        return SuppressionsInfo(blob_id, len(content))
+
+    def read(self, info: SuppressionsInfo | None) -> list[Suppression]:
+        """A version. Raises `StoreDamagedError`."""
+        if info is None:
+            return []
+        sealed = self._connection.get(self._keys.suppressions(info.blob_id))
+        if sealed is None:
+            raise StoreDamagedError("the suppressions are missing")
+        try:
+            plain = self._sealer.open_with_nonce(sealed, info.blob_id.encode())
+            return msgspec.msgpack.decode(plain, type=list[Suppression])
+        except (SealingError, msgspec.MsgspecError) as error:
+            raise StoreDamagedError("the suppressions do not verify") from error
+
+    def delete(self, info: SuppressionsInfo) -> None:
+        """Delete a version."""
+        self._connection.delete([self._keys.suppressions(info.blob_id)])
