@@ -141,11 +141,8 @@ class Connection:
             return
         except redis.RedisError as error:
             raise StoreUnavailableError(_describe(error)) from error
-        policies = {value if isinstance(value, str) else value.decode() for value in settings.values()}
-        if not policies <= {"noeviction"}:
-            raise StoreMisconfiguredError(
-                "the store's maxmemory-policy must be noeviction, else it silently loses data"
-            )
+        if any(value not in ("noeviction", b"noeviction") for value in settings.values()):
+            raise StoreMisconfiguredError("the store's maxmemory-policy must be noeviction: others silently lose data")
 
     def memory_used(self) -> dict[str, Any]:
         """The store's own account of its memory (INFO memory)."""

@@ -19,7 +19,7 @@ from hashmatch.model.lists import ListDefinition
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.store.segments import SegmentInfo, StoreDamagedError
-from hashmatch.trust.sealing import SealingError, SealingKey
+from hashmatch.trust.sealing import NONCE_SIZE, SealingError, SealingKey
 
 MAXIMUM_HISTORY = 500
 # Epochs of old generations are kept for entries that have not changed since; beyond this many the oldest are joined.
@@ -50,9 +50,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 class ListState(msgspec.Struct, frozen=True, kw_only=True):
     """A list in the manifest.
 
-    `retained` are the generations that can be rolled back to, newest first. `epochs` gives, ascending, the epoch of each
-    generation number; `visible_since` is the epoch below which nothing of the list counts as old, because a roll back or
-    a return after a withdrawal made entries visible again that an earlier epoch lacked.
+    `retained` are the generations that can be rolled back to, newest first. `epochs` gives, ascending, the epoch of
+    each generation number; `visible_since` is the epoch below which nothing of the list counts as old, because a roll
+    back or a return after a withdrawal made entries visible again that an earlier epoch lacked.
     """
 
     definition: ListDefinition
@@ -133,10 +133,15 @@ def list_not_found(list_id: str) -> HashmatchError:
 
 
 class ManifestHeader(NamedTuple):
-    """What can be read of a manifest without its key."""
+    """What can be read of a manifest without its key.
+
+    `nonce` is drawn afresh whenever a manifest is sealed: two manifests of one epoch, such as a failover that lost
+    writes can leave behind, differ in it.
+    """
 
     epoch: int
     renewals: int
+    nonce: bytes
 
 
 class SealedManifest(NamedTuple):
@@ -157,8 +162,8 @@ class ManifestStore:
 
     def header(self) -> ManifestHeader | None:
         """The header alone, unverified: enough to see that nothing changed. None if there is no manifest."""
-        raw = self._connection.get_range(self._key, 0, _HEADER.size - 1)
-        return _parse_header(raw) if raw else None
+        raw = self._connection.get_range(self._key, 0, _HEADER.size + NONCE_SIZE - 1)
+        return parse_header(raw) if raw else None
 
     def load(self) -> SealedManifest | None:
         """The current manifest, verified; None if there is none. Raises `StoreDamagedError`."""
@@ -167,13 +172,13 @@ class ManifestStore:
 
     def open(self, raw: bytes) -> Manifest:
         """Verify a sealed manifest. Raises `StoreDamagedError`."""
-        header = _parse_header(raw)
+        header = parse_header(raw)
         try:
             plain = zlib.decompress(self._sealer.open_with_nonce(raw[_HEADER.size :], raw[: _HEADER.size]))
             manifest = msgspec.msgpack.decode(plain, type=Manifest)
         except (SealingError, zlib.error, msgspec.MsgspecError) as error:
             raise StoreDamagedError("the manifest does not verify under this sealing key") from error
-        if (manifest.epoch, manifest.renewals) != header:
+        if (manifest.epoch, manifest.renewals) != (header.epoch, header.renewals):
             raise StoreDamagedError("the manifest contradicts its header")
         return manifest
 
@@ -196,10 +201,11 @@ class ManifestStore:
         self._connection.publish(self._channel, b"")
 
 
-def _parse_header(raw: bytes) -> ManifestHeader:
-    if len(raw) < _HEADER.size:
+def parse_header(raw: bytes) -> ManifestHeader:
+    """The header of a sealed manifest, unverified. Raises `StoreDamagedError`."""
+    if len(raw) < _HEADER.size + NONCE_SIZE:
         raise StoreDamagedError("the manifest is cut short")
     magic, epoch, renewals = _HEADER.unpack_from(raw)
     if magic != _MAGIC:
         raise StoreDamagedError("the key of the manifest holds something else")
-    return ManifestHeader(epoch, renewals)
+    return ManifestHeader(epoch, renewals, raw[_HEADER.size : _HEADER.size + NONCE_SIZE])

@@ -1,0 +1,68 @@
+"""A snapshot: everything that answers of one epoch are given from. Immutable, and replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hashmatch.index.tables import AlgorithmTable
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.store.manifest import Generation, ListState, Manifest
+from hashmatch.store.sources import SegmentSource
+from hashmatch.store.suppressions import Suppression
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedList:
+    """A list that is served: what the manifest says of it, and its segments by kind, oldest first."""
+
+    state: ListState
+    generation: Generation
+    chains: Mapping[int, tuple[SegmentSource, ...]]
+
+    @property
+    def list_id(self) -> str:
+        """The list."""
+        return self.state.definition.list_id
+
+    def carries(self, algorithm: Algorithm) -> bool:
+        """Whether the list has at least one hash of the algorithm."""
+        return self.generation.counts.get(algorithm, 0) > 0
+
+    def age(self, now: float) -> float:
+        """How long ago the body's delivery was current, in seconds, at least 0."""
+        return max(0.0, now - self.generation.as_of)
+
+    def is_stale(self, now: float) -> bool:
+        """Whether the list is too old to give negatives."""
+        return self.age(now) > self.state.definition.max_age
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The lists and tables of one epoch."""
+
+    manifest: Manifest
+    lists: Mapping[str, LoadedList]
+    tables: Mapping[Algorithm, AlgorithmTable]
+    suppressions: Mapping[tuple[int, bytes], Suppression] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """The number that answers name."""
+        return self.manifest.epoch
+
+    def sources(self) -> dict[str, SegmentSource]:
+        """Every segment that is ready, by id."""
+        return {
+            source.info.segment_id: source
+            for loaded in self.lists.values()
+            for chain in loaded.chains.values()
+            for source in chain
+        }
+
+    def live_entries(self, algorithm: Algorithm) -> int:
+        """How many rows with a statement the segments of an algorithm have."""
+        return sum(
+            source.info.live_rows for loaded in self.lists.values() for source in loaded.chains.get(algorithm, ())
+        )
