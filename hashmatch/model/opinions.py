@@ -48,3 +48,18 @@ def agreement_of(opinions: Iterable[tuple[str, str, str]]) -> Agreement:
     if len(said) > 1:
         return Agreement.DISPUTED
     return Agreement.SINGLE if len({body for body, _, _ in opinions}) == 1 else Agreement.AGREED
+
+
+class Opinion(NamedTuple):
+    """What one list says of one hash, as an answer gives it.
+
+    `since_epoch` is the epoch from which the opinion counts as visible. `position` is that of the statement in the
+    list's set for the hash; it pairs statements with the source keys of their entries.
+    """
+
+    list_id: str
+    generation: int
+    statement: Statement
+    since_epoch: int
+    position: int = 0
+    source_key: str = ""

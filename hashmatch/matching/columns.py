@@ -1,0 +1,143 @@
+"""Answers a column of digests: the filter first, then for what it lets through the blocks of the lists concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hashmatch.columns.placement import Words, packed_words, placements
+from hashmatch.columns.source_keys import unpack_source_keys
+from hashmatch.matching.combinations import Combinations
+from hashmatch.matching.evaluation import Finding, Holding, evaluate
+from hashmatch.matching.scope import View
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
+from hashmatch.store.connection import StoreUnavailableError
+from hashmatch.store.sources import ABSENT, DAMAGED, ChainLookup, SegmentSource, find_in_chain
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnAnswer:
+    """The answer for `count` digests.
+
+    `positions`, ascending, are those of the digests with a finding of their own, `finding_numbers` the finding of each
+    in `findings`. Every other digest is NO_KNOWN_MATCH if `doubts` is empty, otherwise NOT_DETERMINED for the doubts.
+    A finding of NO_KNOWN_MATCH is subject to the doubts as well.
+    """
+
+    count: int
+    doubts: tuple[Cause, ...]
+    positions: Positions
+    finding_numbers: Positions
+    findings: tuple[Finding, ...]
+    candidates: int = 0
+
+    def verdict_at(self, number: int) -> Verdict:
+        """The verdict of a finding, doubts included."""
+        verdict = self.findings[number].verdict
+        return Verdict.NOT_DETERMINED if verdict is Verdict.NO_KNOWN_MATCH and self.doubts else verdict
+
+
+_NOWHERE: Positions = np.empty(0, np.int64)
+# Stands beside ABSENT and DAMAGED for a list whose blocks the store did not hand out.
+_UNAVAILABLE = -3
+
+
+class ColumnQuestion:
+    """A question about packed digests, answered in two steps so that the first can run where waiting is forbidden."""
+
+    def __init__(self, view: View, algorithm: Algorithm, packed: bytes) -> None:
+        """`packed` has a whole number of digests of an exact algorithm."""
+        self._view = view
+        self._algorithm = algorithm
+        self._words: Words = packed_words(packed, algorithm.digest_size)
+        self._doubts = view.doubts_about(algorithm)
+        self._carriers = view.carriers(algorithm)
+        table = view.snapshot.tables.get(algorithm)
+        self._table = table if self._carriers else None
+        self._candidates: Positions = _NOWHERE
+
+    @property
+    def count(self) -> int:
+        """How many digests are asked about."""
+        return len(self._words)
+
+    def probe(self) -> bool:
+        """Ask the filter, which needs no store. Returns whether `confirm` has anything left to do."""
+        if self._table is not None:
+            self._candidates = self._table.candidates(self._words).astype(np.int64)
+        return len(self._candidates) > 0
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether `confirm` may have to ask the store, and so may wait."""
+        return len(self._candidates) > 0 and any(
+            source.needs_store for loaded in self._carriers.values() for source in loaded.chains[self._algorithm]
+        )
+
+    def confirm(self, *, source_keys: bool = False) -> ColumnAnswer:
+        """Settle what `probe` let through. With `source_keys`, findings are not shared and name the entries' keys."""
+        if not len(self._candidates) or self._table is None:
+            return ColumnAnswer(self.count, self._doubts, _NOWHERE, _NOWHERE, ())
+        words = np.ascontiguousarray(self._words[self._candidates])
+        digests = words.view(np.uint8)
+        placed = placements(words, self._view.snapshot.manifest.placement)
+        combined = Combinations(len(words))
+        lookups: dict[str, tuple[Positions, ChainLookup]] = {}
+        for list_id, asked in self._table.lists_to_ask(placed).items():
+            loaded = self._carriers.get(list_id)
+            if loaded is None:
+                continue
+            chain = loaded.chains[self._algorithm]
+            try:
+                found = find_in_chain(chain, placed[asked], digests[asked])
+            except StoreUnavailableError:
+                combined.add(asked, np.full(len(asked), _UNAVAILABLE), _meaning(list_id, chain))
+                continue
+            lookups[list_id] = (asked, found)
+            listed = np.flatnonzero(found.segments != ABSENT)
+            codes = np.where(found.segments == DAMAGED, DAMAGED, (found.segments << 32) | found.refs)
+            combined.add(asked[listed], codes[listed], _meaning(list_id, chain))
+        suppressions = self._view.snapshot.suppressions
+        if suppressions:
+            combined.suppress(lambda position: suppressions.get((self._algorithm, digests[position].tobytes())))
+        members, numbers = combined.result(separate=source_keys)
+        held = combined.held
+        findings = [evaluate(self._view, each.holdings, each.suppression) for each in members]
+        if source_keys:
+            findings = [
+                finding.with_source_keys(_source_keys(lookups, position))
+                for finding, position in zip(findings, held.tolist(), strict=True)
+            ]
+        return ColumnAnswer(
+            self.count, self._doubts, self._candidates[held], numbers, tuple(findings), len(self._candidates)
+        )
+
+
+def _unread(reason: UndeterminedReason, list_id: str) -> Holding:
+    return Holding(list_id, unread=Cause(reason, list_id))
+
+
+def _meaning(list_id: str, chain: Sequence[SegmentSource]) -> Callable[[int], Holding]:
+    def meaning(code: int) -> Holding:
+        if code == _UNAVAILABLE:
+            return _unread(UndeterminedReason.STORE_UNAVAILABLE, list_id)
+        if code == DAMAGED:
+            return _unread(UndeterminedReason.STORE_DAMAGED, list_id)
+        return Holding(list_id, chain[code >> 32].sets[code & 0xFFFFFFFF])
+
+    return meaning
+
+
+def _source_keys(lookups: Mapping[str, tuple[Positions, ChainLookup]], position: int) -> dict[str, list[str]]:
+    keys = {}
+    for list_id, (asked, found) in lookups.items():
+        index = int(np.searchsorted(asked, position))
+        if index < len(asked) and asked[index] == position and found.segments[index] >= 0:
+            keys[list_id] = unpack_source_keys(found.payload(index))
+    return keys

@@ -1,0 +1,86 @@
+"""From what the lists hold of a hash to its verdict. The rules stand here and nowhere else.
+
+1. An opinion counts if the hash is not suppressed for its list and the opinion is newer than the epoch asked for.
+2. MATCH if opinions of at least `min_sources` bodies count.
+3. Otherwise NOT_DETERMINED if lists that could not be read might make up the difference.
+4. Otherwise NO_KNOWN_MATCH, which the doubts about the whole column may still turn into NOT_DETERMINED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from hashmatch.matching.scope import View
+from hashmatch.model.opinions import Agreement, Opinion, StatementSet, agreement_of
+from hashmatch.model.verdicts import Cause, Verdict
+from hashmatch.store.suppressions import Suppression
+
+
+class Holding(NamedTuple):
+    """What one list has of a hash: its statements, or why that could not be read."""
+
+    list_id: str
+    statements: StatementSet = ()
+    unread: Cause | None = None
+
+
+class Finding(NamedTuple):
+    """The verdict on a hash with what it rests on. Hashes with equal holdings share one finding."""
+
+    verdict: Verdict
+    opinions: tuple[Opinion, ...] = ()
+    agreement: Agreement = Agreement.NONE
+    causes: tuple[Cause, ...] = ()
+    suppressed: bool = False
+    below_min_sources: bool = False
+
+    def with_source_keys(self, keys: Mapping[str, Sequence[str]]) -> Finding:
+        """The finding with the source keys that belong to its opinions, given by list in order of their statements."""
+        opinions = tuple(
+            opinion._replace(source_key=keys[opinion.list_id][opinion.position])
+            if opinion.position < len(keys.get(opinion.list_id, ()))
+            else opinion
+            for opinion in self.opinions
+        )
+        return self._replace(opinions=opinions)
+
+
+def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression | None) -> Finding:
+    """The finding for a hash that lists in scope may have."""
+    scope = view.scope
+    opinions = []
+    suppressed = False
+    for holding in holdings:
+        if holding.unread is not None or not holding.statements:
+            continue
+        lifted = 0
+        if suppression is not None and suppression.covers(holding.list_id):
+            if suppression.active:
+                suppressed = True
+                continue
+            lifted = suppression.lifted_epoch
+        loaded = view.lists[holding.list_id]
+        for position, statement in enumerate(holding.statements):
+            since = max(loaded.state.epoch_of(statement.since_generation), lifted)
+            if since > scope.newer_than_epoch:
+                opinions.append(Opinion(holding.list_id, loaded.generation.number, statement, since, position))
+    body_of = {list_id: loaded.state.definition.body for list_id, loaded in view.lists.items()}
+    bodies = {body_of[opinion.list_id] for opinion in opinions}
+    unread = tuple(holding.unread for holding in holdings if holding.unread is not None)
+    possible = bodies | {body_of[cause.list_id] for cause in unread}
+    if len(bodies) >= scope.min_sources and bodies:
+        verdict = Verdict.MATCH
+    elif len(possible) >= scope.min_sources and unread:
+        verdict = Verdict.NOT_DETERMINED
+    else:
+        verdict = Verdict.NO_KNOWN_MATCH
+    said = ((body_of[each.list_id], each.statement.scheme, each.statement.label) for each in opinions)
+    return Finding(
+        verdict,
+        tuple(opinions),
+        agreement_of(said),
+        unread,
+        suppressed,
+        below_min_sources=bool(bodies) and len(bodies) < scope.min_sources,
+    )

@@ -1,0 +1,85 @@
+"""What a question is put to: the lists in scope, and what stands in the way of a negative from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from hashmatch.index.snapshot import LoadedList, Snapshot
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.errors import invalid_field
+from hashmatch.model.lists import check_list_id
+from hashmatch.model.verdicts import Cause, UndeterminedReason
+from hashmatch.store.manifest import list_not_found
+
+MAXIMUM_SCOPE_LISTS = 1_000
+MAXIMUM_SOURCES = 1_000
+
+
+class Scope(NamedTuple):
+    """A caller's choice: which lists (empty for all), how many bodies make a match, and newer than which epoch."""
+
+    list_ids: tuple[str, ...] = ()
+    min_sources: int = 1
+    newer_than_epoch: int = 0
+
+    def validate(self) -> None:
+        """Raise `HashmatchError` INVALID_FIELD if something is out of range."""
+        if len(self.list_ids) > MAXIMUM_SCOPE_LISTS:
+            raise invalid_field("scope.list_ids", f"at most {MAXIMUM_SCOPE_LISTS}")
+        for list_id in self.list_ids:
+            check_list_id(list_id)
+        if not 1 <= self.min_sources <= MAXIMUM_SOURCES:
+            raise invalid_field("scope.min_sources", f"0 to {MAXIMUM_SOURCES}")
+
+
+EVERYTHING = Scope()
+
+
+class View(NamedTuple):
+    """A scope upon a snapshot: what a batch is answered from."""
+
+    snapshot: Snapshot
+    scope: Scope
+    lists: Mapping[str, LoadedList]
+    # Lists that the caller named and that have nothing published.
+    unserved: tuple[str, ...]
+    # Why nothing that this server says of any list can be a negative.
+    doubts: tuple[Cause, ...]
+    now: float
+
+    def carriers(self, algorithm: Algorithm) -> dict[str, LoadedList]:
+        """The lists in scope that have hashes of the algorithm."""
+        return {list_id: loaded for list_id, loaded in self.lists.items() if loaded.carries(algorithm)}
+
+    def doubts_about(self, algorithm: Algorithm) -> tuple[Cause, ...]:
+        """Why the absence of a hash of this algorithm would prove nothing; empty if it does prove something."""
+        carriers = self.carriers(algorithm)
+        causes = [*self.doubts]
+        if not carriers and not self.scope.list_ids:
+            causes.append(Cause(UndeterminedReason.ALGORITHM_NOT_CARRIED))
+        if self.scope.list_ids:
+            # The caller asked about these lists by name: one that cannot answer must not look like one that said no.
+            mute = [*self.unserved, *(list_id for list_id in self.lists if list_id not in carriers)]
+            causes += [Cause(UndeterminedReason.ALGORITHM_NOT_CARRIED, list_id) for list_id in mute]
+        bodies = {loaded.state.definition.body for loaded in carriers.values()}
+        if carriers and len(bodies) < self.scope.min_sources:
+            causes.append(Cause(UndeterminedReason.TOO_FEW_SOURCES))
+        causes += [
+            Cause(UndeterminedReason.LIST_STALE, list_id)
+            for list_id, loaded in carriers.items()
+            if loaded.is_stale(self.now)
+        ]
+        return tuple(causes)
+
+
+def view(snapshot: Snapshot, scope: Scope, *, now: float, doubts: tuple[Cause, ...] = ()) -> View:
+    """Put a scope upon a snapshot. Raises `HashmatchError` LIST_NOT_FOUND for a named list that does not exist."""
+    if not scope.list_ids:
+        return View(snapshot, scope, snapshot.lists, (), doubts, now)
+    named = dict.fromkeys(scope.list_ids)
+    for list_id in named:
+        if list_id not in snapshot.manifest.lists:
+            raise list_not_found(list_id)
+    lists = {list_id: snapshot.lists[list_id] for list_id in named if list_id in snapshot.lists}
+    return View(snapshot, scope, lists, tuple(each for each in named if each not in lists), doubts, now)
