@@ -1,0 +1,399 @@
+"""What an operator can set: one frozen type a section, with defaults, ranges and descriptions.
+
+The descriptions are the only reference there is: `docs/configuration.md` and `hashmatch-server config reference` are
+made of them. Ranges stand with the fields; what involves several fields is in `problems`. Secrets are never values
+here, only the paths of the files that hold them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta, Struct
+
+from hashmatch.service.addresses import AddressError, parse_address
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+# The longest digest that BulkMatch takes, and what a message holds beside its column.
+_LARGEST_DIGEST = 64
+_MESSAGE_OVERHEAD = 64 * KIB
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration."""
+
+
+class ServerSection(Section, frozen=True, kw_only=True):
+    """Where the server listens and how much it takes on."""
+
+    listen: Annotated[
+        str, Meta(description="Where MatchService and ListService listen: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.")
+    ] = "127.0.0.1:50051"
+    admin_listen: Annotated[
+        str,
+        Meta(description="Where ListAdminService listens, apart from the others. Empty disables administration."),
+    ] = "127.0.0.1:50052"
+    data_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The directory for what this server keeps itself: the embedded store, the generated sealing "
+            "key, the highest epoch seen. Created with mode 0700.",
+        ),
+    ] = "./hashmatch-data"
+    reflection: Annotated[bool, Meta(description="Whether gRPC reflection tells the contract to callers.")] = True
+    grace_seconds: Annotated[
+        float,
+        Meta(ge=0, le=600, description="How long calls in progress may take to finish after SIGTERM."),
+    ] = 10.0
+    maximum_message_bytes: Annotated[
+        int,
+        Meta(
+            ge=2 * MIB,
+            le=256 * MIB,
+            description="The largest request. gRPC itself refuses a larger one with RESOURCE_EXHAUSTED, before any "
+            "code of ours sees it, so that the refusal carries no ErrorInfo and no request id.",
+        ),
+    ] = 16 * MIB
+    maximum_concurrent_requests: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65_536,
+            description="How many unary calls a listener works on at once. More are refused with OVERLOADED.",
+        ),
+    ] = 256
+    maximum_concurrent_streams: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65_536,
+            description="How many streaming calls a listener keeps open at once, counted apart because a subscription "
+            "can stay for days. More are refused with OVERLOADED.",
+        ),
+    ] = 256
+    maximum_share_per_caller: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="The share of either limit that one caller may hold, so that one cannot starve the others.",
+        ),
+    ] = 0.5
+    maximum_calls_per_connection: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65_536,
+            description="How many calls a client may have open on one connection (HTTP/2's concurrent streams). "
+            "Further ones wait in the client.",
+        ),
+    ] = 128
+    overload_retry_seconds: Annotated[
+        float,
+        Meta(ge=0.01, le=60, description="When a caller that was refused with OVERLOADED is told to come back."),
+    ] = 0.5
+    require_deadline: Annotated[
+        bool, Meta(description="Whether a unary call without a deadline is refused. Streaming calls never need one.")
+    ] = True
+    maximum_batch_items: Annotated[
+        int,
+        Meta(ge=1, le=1_000, description="The most items in a BatchMatch request; the contract's own limit is 1,000."),
+    ] = 1_000
+    maximum_bulk_digests: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="The most digests in a BulkMatch request; the contract's own limit is 100,000.",
+        ),
+    ] = 100_000
+
+
+class TlsSection(Section, frozen=True, kw_only=True):
+    """Mutual TLS. All empty means plaintext, which is refused unless both listeners are on loopback or unix sockets."""
+
+    certificate_file: Annotated[str, Meta(description="The server's certificate chain, PEM.")] = ""
+    key_file: Annotated[str, Meta(description="The private key of the certificate, PEM.")] = ""
+    client_ca_file: Annotated[
+        str,
+        Meta(
+            description="The authorities whose clients may connect, PEM. A client is known by the one URI in its "
+            "certificate's subject alternative name."
+        ),
+    ] = ""
+    admin_client_ca_file: Annotated[
+        str,
+        Meta(description="The authorities whose clients may connect to `server.admin_listen`; empty means the same."),
+    ] = ""
+
+
+class AccessSection(Section, frozen=True, kw_only=True):
+    """Who may call what, by the URI in the client's certificate. Needs TLS: without it nobody's identity is proven."""
+
+    matching: Annotated[
+        tuple[str, ...],
+        Meta(description="Who may call MatchService and ListService. Empty means everybody whom the listener admits."),
+    ] = ()
+    administration: Annotated[
+        tuple[str, ...],
+        Meta(description="Who may call ListAdminService. Empty means everybody whom the listener admits."),
+    ] = ()
+
+
+class StoreSection(Section, frozen=True, kw_only=True):
+    """Redis or Valkey, where sealed lists are kept."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="The store, for example `rediss://store.internal:6379/0`. Empty starts an embedded Valkey in "
+            "`server.data_dir`. It must not contain a password.",
+        ),
+    ] = ""
+    namespace: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+            description="The prefix of every key, so that deployments can share a store.",
+        ),
+    ] = "hashmatch"
+    connect_timeout: Annotated[
+        float, Meta(ge=0.01, le=60, description="Seconds to wait for a connection to the store.")
+    ] = 1.0
+    operation_timeout: Annotated[
+        float, Meta(ge=0.01, le=60, description="Seconds to wait for an answer of the store while matching.")
+    ] = 1.0
+    maximum_connections: Annotated[
+        int, Meta(ge=2, le=1_024, description="How many connections to the store a server opens.")
+    ] = 16
+    poll_interval: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=60,
+            description="Seconds between looks at the manifest. It bounds how late a change that was not notified is "
+            "seen: keep it below one second.",
+        ),
+    ] = 0.25
+    username: Annotated[str, Meta(description="The ACL user of the store; needs `store.password_file`.")] = ""
+    password_file: Annotated[str, Meta(description="The file that holds the store's password.")] = ""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this server runs its own store."""
+        return not self.url
+
+    def __repr__(self) -> str:
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        values["url"] = mask_url(self.url)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+
+class SealingSection(Section, frozen=True, kw_only=True):
+    """The key under which everything in the store is sealed."""
+
+    key_file: Annotated[
+        str,
+        Meta(
+            description="The file that holds the sealing key, made by `hashmatch-server keygen`. Empty generates one "
+            "in `server.data_dir`, which is allowed with the embedded store only."
+        ),
+    ] = ""
+
+
+class MatchingSection(Section, frozen=True, kw_only=True):
+    """How questions are answered."""
+
+    blocks: Annotated[
+        Literal["store", "resident"],
+        Meta(
+            description="Where possible matches are confirmed: `store` reads sealed blocks through a cache, `resident` "
+            "keeps all of them in memory (about 40 bytes an entry) and does not need the store to answer."
+        ),
+    ] = "store"
+    block_cache_bytes: Annotated[
+        int, Meta(ge=0, le=1 << 40, description='The size of the cache of blocks, for `matching.blocks = "store"`.')
+    ] = 256 * MIB
+    maximum_unconfirmed_seconds: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="How long a server answers on without seeing in the store that its snapshot is the current "
+            "one. After that, what would be negative is NOT_DETERMINED.",
+        ),
+    ] = 900.0
+
+
+class VettingSection(Section, frozen=True, kw_only=True):
+    """What a delivery must fulfil before it is served."""
+
+    approvals_required: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10,
+            description="How many people other than the one who staged must approve. Every answer states it, and fewer "
+            "than two is shown as a relaxed policy.",
+        ),
+    ] = 2
+    maximum_removed_fraction: Annotated[
+        float, Meta(ge=0, le=1, description="The largest share of a list that a delivery may remove unremarked.")
+    ] = 0.1
+    maximum_added_fraction: Annotated[
+        float,
+        Meta(ge=0, le=1_000, description="The most that a delivery may add unremarked, as a share of the list."),
+    ] = 0.5
+    maximum_quarantined_fraction: Annotated[
+        float, Meta(ge=0, le=1, description="The largest share of a delivery that may be unsound.")
+    ] = 0.01
+    maximum_delivery_bytes: Annotated[
+        int, Meta(ge=1, le=1 << 40, description="The largest delivery that is taken in.")
+    ] = 8 * GIB
+    retained_generations: Annotated[
+        int, Meta(ge=1, le=100, description="How many earlier generations of a list stay for a roll back.")
+    ] = 3
+    clock_skew_seconds: Annotated[
+        float, Meta(ge=0, le=86_400, description="How far in the future a delivery's date may lie.")
+    ] = 300.0
+
+
+class MetricsSection(Section, frozen=True, kw_only=True):
+    """The HTTP listener for Prometheus and probes."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="Where `/metrics`, `/healthz` and `/readyz` are: `HOST:PORT`. Plain HTTP, and it tells the "
+            "names and sizes of lists: keep it off public networks. Empty disables it."
+        ),
+    ] = "127.0.0.1:9464"
+
+
+class LogsSection(Section, frozen=True, kw_only=True):
+    """The log, one line an event, on standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least severe level that is written.")
+    ] = "info"
+    format: Annotated[
+        Literal["json", "console"], Meta(description="One JSON object a line, or text for a person at a terminal.")
+    ] = "json"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration."""
+
+    server: ServerSection = ServerSection()
+    tls: TlsSection = TlsSection()
+    access: AccessSection = AccessSection()
+    store: StoreSection = StoreSection()
+    sealing: SealingSection = SealingSection()
+    matching: MatchingSection = MatchingSection()
+    vetting: VettingSection = VettingSection()
+    metrics: MetricsSection = MetricsSection()
+    logs: LogsSection = LogsSection()
+
+
+class Problem(NamedTuple):
+    """Something wrong with the value of `key`, given as `section.key`."""
+
+    key: str
+    text: str
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """What is wrong with the values taken together. Nothing here looks at a file or the network."""
+    yield from _listener_problems(config)
+    yield from _tls_problems(config)
+    yield from _store_problems(config)
+    needed = config.server.maximum_bulk_digests * _LARGEST_DIGEST + _MESSAGE_OVERHEAD
+    if config.server.maximum_message_bytes < needed:
+        yield Problem(
+            "server.maximum_message_bytes",
+            f"must be at least {needed} for server.maximum_bulk_digests of {_LARGEST_DIGEST} bytes each",
+        )
+    if config.matching.maximum_unconfirmed_seconds <= config.store.poll_interval:
+        yield Problem("matching.maximum_unconfirmed_seconds", "must be longer than store.poll_interval")
+
+
+def _listener_problems(config: Config) -> Iterator[Problem]:
+    plaintext = not config.tls.certificate_file
+    listeners = {"server.listen": config.server.listen}
+    if config.server.admin_listen:
+        listeners["server.admin_listen"] = config.server.admin_listen
+    if config.metrics.listen:
+        listeners["metrics.listen"] = config.metrics.listen
+    taken: dict[str, str] = {}
+    for key, text in listeners.items():
+        try:
+            address = parse_address(text)
+        except AddressError as error:
+            yield Problem(key, str(error))
+            continue
+        if address.is_unix or address.port:
+            other = taken.setdefault(str(address), key)
+            if other != key:
+                yield Problem(key, f"is the same address as {other}")
+        if key == "metrics.listen":
+            if address.is_unix:
+                yield Problem(key, "must be HOST:PORT")
+        elif plaintext and not address.is_local:
+            yield Problem(key, "needs tls.certificate_file, because it can be reached from other machines")
+
+
+def _tls_problems(config: Config) -> Iterator[Problem]:
+    tls, access = config.tls, config.access
+    if tls.certificate_file:
+        for name in ("key_file", "client_ca_file"):
+            if not getattr(tls, name):
+                yield Problem(f"tls.{name}", "is required with tls.certificate_file")
+        same_authority = tls.admin_client_ca_file in ("", tls.client_ca_file)
+        if config.server.admin_listen and same_authority and not access.administration:
+            yield Problem(
+                "access.administration",
+                "name who may administer, or set tls.admin_client_ca_file: as it is, every client could",
+            )
+        return
+    for name in ("key_file", "client_ca_file", "admin_client_ca_file"):
+        if getattr(tls, name):
+            yield Problem(f"tls.{name}", "is of no use without tls.certificate_file")
+    for name in ("matching", "administration"):
+        if getattr(access, name):
+            yield Problem(f"access.{name}", "needs TLS: without it nobody's identity is proven")
+
+
+def _store_problems(config: Config) -> Iterator[Problem]:
+    store = config.store
+    if store.embedded:
+        for name in ("username", "password_file"):
+            if getattr(store, name):
+                yield Problem(f"store.{name}", "is of no use with the embedded store")
+        return
+    if not _SCHEME.match(store.url):
+        yield Problem("store.url", "expected a URL, for example redis://localhost:6379/0")
+    if mask_url(store.url) != store.url:
+        yield Problem("store.url", f"{mask_url(store.url)} has a password: put it into store.password_file")
+    if store.username and not store.password_file:
+        yield Problem("store.password_file", "is required with store.username")
+    if not config.sealing.key_file:
+        yield Problem("sealing.key_file", "is required with a store of your own: make it with hashmatch-server keygen")
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+_USER_PASSWORD = re.compile(r"^([^:/]+://[^:@/?#]*:).+@")
+_QUERY_PASSWORD = re.compile(r"(?i)(?<=[?&])(password=)[^&#]+")
+
+
+def mask_url(text: str) -> str:
+    """`text`, with the password replaced by asterisks if it is a URL that has one.
+
+    It reads generously, so that a password with characters that it should have escaped is masked as well.
+    """
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", text))

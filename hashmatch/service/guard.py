@@ -1,0 +1,306 @@
+"""What surrounds every call: identity, permission, deadline, admission, errors, metrics and one line in the log.
+
+It is one wrapper rather than a chain of interceptors, because all of it together must cost little beside a lookup that
+takes microseconds. The order is fixed: a call is named and timed, then identified, permitted, required to have a
+deadline and admitted; only then is its request decoded and handled. Whatever goes wrong becomes a status here and
+nowhere else:
+
+* a `HashmatchError` becomes the code of its reason, with details;
+* a status that the handler sent itself (`context.abort`) passes;
+* cancellation passes, and is counted as DEADLINE_EXCEEDED if the deadline has come and as CANCELLED otherwise;
+* everything else is INTERNAL: the caller gets no text, the log gets the traceback under the same request id.
+
+Two refusals come from gRPC before any of this and carry neither details nor a request id: a message above
+`server.maximum_message_bytes` (RESOURCE_EXHAUSTED) and a method that does not exist (UNIMPLEMENTED).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing
+from typing import Any, Final, TypeAlias
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from structlog.typing import FilteringBoundLogger
+
+from hashmatch.model.clock import Clock
+from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.service.admission import Admission, ListenerAdmission
+from hashmatch.service.calls import Call, Note, enter_call
+from hashmatch.service.identity import AccessRules, IdentitySource
+from hashmatch.service.logs import Event
+from hashmatch.service.metrics import MethodMetrics, Metrics
+from hashmatch.service.statuses import DETAILS_METADATA, code_of, details_of, message_of
+
+REQUEST_ID_METADATA: Final = "x-request-id"
+HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# 96 bits never collide in practice, and 24 digits are too few to be taken for a digest.
+_REQUEST_ID_BYTES = 12
+# gRPC cancels at the deadline by its own clock; ours may then still show this much, in seconds.
+_DEADLINE_TOLERANCE = 0.01
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Behaviour = Callable[..., Any]
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """The interceptor of one listener. Handlers must be coroutines or asynchronous generators.
+
+    `open_services` are served to anybody, without deadline and beyond the limits: a probe must get its answer when the
+    server is overloaded, and from a prober that has no name.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: IdentitySource,
+        access: AccessRules,
+        admission: ListenerAdmission,
+        metrics: Metrics,
+        logger: FilteringBoundLogger,
+        clock: Clock,
+        require_deadline: bool = True,
+        open_services: Collection[str] = (HEALTH_SERVICE,),
+    ) -> None:
+        self._identity = identity
+        self._access = access
+        self._admission = admission
+        self._metrics = metrics
+        self._logger = logger
+        self._clock = clock
+        self._require_deadline = require_deadline
+        self._open_services = frozenset(open_services)
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The handler of the method with everything around it; None, which is UNIMPLEMENTED, if there is none."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        known = self._wrapped.get(handler_call_details.method)
+        if known is not None and known[0] is handler:
+            return known[1]
+        wrapped = self._wrap(handler, handler_call_details.method)
+        self._wrapped[handler_call_details.method] = (handler, wrapped)
+        return wrapped
+
+    def _wrap(self, handler: Handler, path: str) -> Handler:
+        # Requests are decoded by the wrappers, after admission, so that a refused call costs no decoding and bytes that
+        # are no message are the caller's error rather than ours.
+        service, _, name = path.removeprefix("/").rpartition("/")
+        method = _Method(self, service, name, handler)
+        encode = handler.response_serializer
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                return grpc.unary_unary_rpc_method_handler(method.unary_unary, None, encode)
+            case True, False:
+                return grpc.stream_unary_rpc_method_handler(method.stream_unary, None, encode)
+            case False, True:
+                return grpc.unary_stream_rpc_method_handler(method.unary_stream, None, encode)
+            case _:
+                return grpc.stream_stream_rpc_method_handler(method.stream_stream, None, encode)
+
+
+class _Method:
+    """The wrapper around the handler of one method."""
+
+    def __init__(self, guard: Guard, service: str, name: str, handler: Handler) -> None:
+        self.path = f"/{service}/{name}"
+        self._service = service
+        self._guard = guard
+        self._behaviour, grpc_type = _behaviour_of(handler)
+        self._generates = inspect.isasyncgenfunction(self._behaviour)
+        if not (self._generates or inspect.iscoroutinefunction(self._behaviour)):
+            raise TypeError(f"{self.path}: the handler must be asynchronous")
+        self._decode = handler.request_deserializer
+        self._is_open = service in guard._open_services
+        unary = grpc_type == "unary"
+        self._needs_deadline = unary and guard._require_deadline and not self._is_open
+        self._admission: Admission = guard._admission.unary if unary else guard._admission.streaming
+        self._metrics: MethodMetrics = guard._metrics.method(grpc_type, service, name)
+        # Probes come every few seconds for ever.
+        self._log = guard._logger.debug if self._is_open else guard._logger.info
+
+    async def unary_unary(self, message: bytes, context: Context) -> Any:
+        async def work() -> Any:
+            response = await self._behaviour(self._decoded(message), context)
+            self._metrics.sent.inc()
+            return response
+
+        return await self._guarded(context, work)
+
+    async def stream_unary(self, messages: AsyncIterator[bytes], context: Context) -> Any:
+        async def work() -> Any:
+            response = await self._behaviour(self._requests(messages), context)
+            self._metrics.sent.inc()
+            return response
+
+        return await self._guarded(context, work)
+
+    async def unary_stream(self, message: bytes, context: Context) -> None:
+        async def work() -> None:
+            await self._respond(self._decoded(message), context)
+
+        await self._guarded(context, work)
+
+    async def stream_stream(self, messages: AsyncIterator[bytes], context: Context) -> None:
+        async def work() -> None:
+            await self._respond(self._requests(messages), context)
+
+        await self._guarded(context, work)
+
+    async def _respond(self, request: Any, context: Context) -> None:
+        # Writing here rather than yielding keeps a whole stream inside one coroutine: when it is cancelled while a
+        # message is being sent, the place it holds is given back at once and not when a generator is collected.
+        if not self._generates:
+            await self._behaviour(request, context)
+            return
+        async with aclosing(self._behaviour(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+                self._metrics.sent.inc()
+
+    async def _requests(self, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for message in messages:
+            yield self._decoded(message)
+
+    def _decoded(self, message: bytes) -> Any:
+        self._metrics.received.inc()
+        if self._decode is None:
+            return message
+        try:
+            return self._decode(message)
+        except DecodeError:
+            raise HashmatchError(ErrorReason.INVALID_FIELD, "the request is not a message of this method") from None
+
+    async def _guarded(self, context: Context, work: Callable[[], Awaitable[Any]]) -> Any:
+        call = Call(request_id=_request_id(context), started=self._guard._clock.monotonic())
+        enter_call(call)
+        context.set_trailing_metadata(((REQUEST_ID_METADATA, call.request_id),))
+        self._metrics.started.inc()
+        admitted = False
+        code, reason = "UNKNOWN", ""
+        try:
+            self._check(call, context)
+            if not self._is_open:
+                self._admission.enter(call.caller.name)
+                admitted = True
+            result = await work()
+            code = _own_code(context)
+            return result
+        except grpc.aio.AbortError:
+            code = _own_code(context)
+            raise
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                code = "DEADLINE_EXCEEDED" if self._deadline_passed(call) else "CANCELLED"
+                raise
+            # Something that the handler waited for was cancelled, not the call. gRPC would take it for the end of the
+            # call and send nothing, so that the caller waits until its deadline.
+            self._log_failure(call, error)
+            code, reason = "UNAVAILABLE", str(ErrorReason.NOT_SERVING)
+            await _abort(context, call, HashmatchError(ErrorReason.NOT_SERVING, "the server dropped this call"))
+        except HashmatchError as error:
+            code, reason = code_of(error.reason).name, str(error.reason)
+            await _abort(context, call, error)
+        except Exception as error:  # noqa: BLE001  gRPC would send the text of it to the caller
+            self._log_failure(call, error)
+            code, reason = "INTERNAL", str(ErrorReason.INTERNAL)
+            await _abort(context, call, HashmatchError(ErrorReason.INTERNAL, "internal error"))
+        finally:
+            if admitted:
+                self._admission.leave(call.caller.name)
+            self._account(call, code, reason)
+
+    def _check(self, call: Call, context: Context) -> None:
+        """Fill in who calls and until when. Raises `HashmatchError` if the call may not go on."""
+        remaining: float | None = context.time_remaining()
+        if remaining is not None:
+            call.deadline = call.started + remaining
+        if self._is_open:
+            return
+        call.caller = self._guard._identity.caller(context)
+        self._guard._access.check(call.caller, self._service)
+        if remaining is None and self._needs_deadline:
+            raise HashmatchError(ErrorReason.DEADLINE_REQUIRED, "set a deadline on this call")
+
+    def _log_failure(self, call: Call, error: BaseException) -> None:
+        self._guard._logger.error(Event.RPC_FAILED, method=self.path, request_id=call.request_id, exc_info=error)
+
+    def _deadline_passed(self, call: Call) -> bool:
+        return call.deadline is not None and self._guard._clock.monotonic() >= call.deadline - _DEADLINE_TOLERANCE
+
+    def _account(self, call: Call, code: str, reason: str) -> None:
+        duration = self._guard._clock.monotonic() - call.started
+        self._metrics.handled(code)
+        self._metrics.handling.observe(duration)
+        fields: dict[str, Note] = call.notes
+        fields.update(
+            method=self.path,
+            code=code,
+            caller=call.caller.name,
+            request_id=call.request_id,
+            duration_ms=round(duration * 1000, 3),
+        )
+        if reason:
+            fields["reason"] = reason
+        self._log(Event.RPC_HANDLED, **fields)
+
+
+def _behaviour_of(handler: Handler) -> tuple[Behaviour, str]:
+    """The function of a handler and what the metrics call its type."""
+    match handler.request_streaming, handler.response_streaming:
+        case False, False:
+            behaviour, grpc_type = handler.unary_unary, "unary"
+        case True, False:
+            behaviour, grpc_type = handler.stream_unary, "client_stream"
+        case False, True:
+            behaviour, grpc_type = handler.unary_stream, "server_stream"
+        case _:
+            behaviour, grpc_type = handler.stream_stream, "bidi_stream"
+    if behaviour is None:
+        raise TypeError("the handler has no function")
+    return behaviour, grpc_type
+
+
+def _request_id(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_METADATA and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return os.urandom(_REQUEST_ID_BYTES).hex()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the task of the call, which gRPC does when the caller goes away or the time is up."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _own_code(context: Context) -> str:
+    """The code that the handler set itself, OK if it did not."""
+    code: grpc.StatusCode | int | None = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return _CODE_NAMES.get(code or 0, "UNKNOWN")
+
+
+async def _abort(context: Context, call: Call, error: HashmatchError) -> None:
+    """End the call with the status of `error`. Always raises."""
+    trailing = ((REQUEST_ID_METADATA, call.request_id), (DETAILS_METADATA, details_of(error)))
+    await context.abort(code_of(error.reason), message_of(error), trailing)
+
+
+_CODE_NAMES: Final = {code.value[0]: code.name for code in grpc.StatusCode}

@@ -1,0 +1,246 @@
+"""What Prometheus sees. Names and labels here are relied on by alerts and dashboards: changing one breaks them.
+
+The gRPC metrics have the names and labels of go-grpc-middleware, so that existing dashboards read them. Labels are
+bounded: methods are those that are registered, reasons and verdicts are enumerations, and the series of a list end when
+the list is withdrawn. No label or value is ever derived from a hash.
+
+Nothing is registered at import: a `Metrics` belongs to the registry that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.clock import Clock
+from hashmatch.model.lists import ListNature
+from hashmatch.model.verdicts import UndeterminedReason, Verdict
+
+# From a table lookup to a batch that waits for the store, in seconds.
+_CALL_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# From a handful of entries to a hundred million, in seconds.
+_LOAD_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class ListSeries:
+    """What is shown of a list that is served. `as_of` is in seconds since 1970, `max_age` in seconds."""
+
+    list_id: str
+    entries: Mapping[Algorithm, int]
+    as_of: float
+    max_age: float
+
+
+class MethodMetrics:
+    """The metrics of one gRPC method, bound to its labels once because looking them up costs more than counting."""
+
+    __slots__ = ("_handled", "_handled_by_code", "_labels", "handling", "received", "sent", "started")
+
+    def __init__(self, metrics: Metrics, grpc_type: str, service: str, method: str) -> None:
+        self._labels = (grpc_type, service, method)
+        self.started = metrics.started.labels(*self._labels)
+        self.received = metrics.received.labels(*self._labels)
+        self.sent = metrics.sent.labels(*self._labels)
+        self.handling = metrics.handling.labels(*self._labels)
+        self._handled = metrics.handled
+        self._handled_by_code: dict[str, Counter] = {}
+        self.handled("OK", 0)
+
+    def handled(self, code: str, amount: int = 1) -> None:
+        """Count calls that ended with `code`, the name of a gRPC status."""
+        counter = self._handled_by_code.get(code)
+        if counter is None:
+            counter = self._handled_by_code[code] = self._handled.labels(*self._labels, code)
+        counter.inc(amount)
+
+
+class Metrics:
+    """Every metric of the server, registered in `registry`.
+
+    Attributes are the metrics themselves; the methods are for those whose labels come from the model's types. Attribute
+    names are the metrics' without prefix and unit.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, clock: Clock, version: str) -> None:
+        # The library would add a series with the time of creation to every counter, which nobody asks for. The switch
+        # is global to the library, and there is no other.
+        disable_created_metrics()
+        self.registry = registry
+        self._define_calls(registry)
+        self._define_answers(registry)
+        self._define_state(registry)
+        self._define_administration(registry)
+        Gauge("hashmatch_build_info", "Always 1; the label has the version.", ["version"], registry=registry).labels(
+            version
+        ).set(1)
+        self._lists = _ListCollector(clock)
+        registry.register(self._lists)
+        ProcessCollector(registry=registry)
+        self._counted_for: dict[str, set[tuple[Counter, tuple[str, ...]]]] = {}
+
+    def _define_calls(self, registry: CollectorRegistry) -> None:
+        labels = ("grpc_type", "grpc_service", "grpc_method")
+        self.started = Counter("grpc_server_started_total", "Calls begun.", labels, registry=registry)
+        self.handled = Counter(
+            "grpc_server_handled_total", "Calls ended, by status.", (*labels, "grpc_code"), registry=registry
+        )
+        self.handling = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from the first message of a call to its end.",
+            labels,
+            buckets=_CALL_BUCKETS,
+            registry=registry,
+        )
+        self.received = Counter("grpc_server_msg_received_total", "Messages received.", labels, registry=registry)
+        self.sent = Counter("grpc_server_msg_sent_total", "Messages sent.", labels, registry=registry)
+        self.inflight = Gauge(
+            "hashmatch_inflight_requests", "Calls being worked on.", ("listener", "kind"), registry=registry
+        )
+        self.shed = Counter(
+            "hashmatch_shed_total", "Calls refused to bound the load.", ("listener", "reason"), registry=registry
+        )
+
+    def _define_answers(self, registry: CollectorRegistry) -> None:
+        self.hashes = Counter(
+            "hashmatch_hashes_total", "Hashes answered, by verdict.", ("algorithm", "verdict"), registry=registry
+        )
+        self.undetermined = Counter(
+            "hashmatch_undetermined_total", "Hashes not determined, by cause.", ("reason",), registry=registry
+        )
+        self.matches = Counter(
+            "hashmatch_matches_total",
+            "Hashes matched, by list; a hash on several lists counts for each.",
+            ("list_id", "algorithm", "nature"),
+            registry=registry,
+        )
+        self.filter_candidates = Counter(
+            "hashmatch_filter_candidates_total",
+            "Hashes that the in-memory table could not rule out.",
+            registry=registry,
+        )
+        self.filter_false_alarms = Counter(
+            "hashmatch_filter_false_alarms_total", "Candidates that turned out not to be listed.", registry=registry
+        )
+
+    def _define_state(self, registry: CollectorRegistry) -> None:
+        self.ready = Gauge("hashmatch_ready", "1 if the server may be sent calls.", registry=registry)
+        self.epoch = Gauge("hashmatch_epoch", "The number of the manifest being served.", registry=registry)
+        self.snapshot_confirmed = Gauge(
+            "hashmatch_snapshot_confirmed_timestamp_seconds",
+            "When the store last said that the manifest being served is the current one.",
+            registry=registry,
+        )
+        self.snapshot_load = Histogram(
+            "hashmatch_snapshot_load_seconds",
+            "Time to load a new manifest and build its tables.",
+            buckets=_LOAD_BUCKETS,
+            registry=registry,
+        )
+        self.block_cache_hits = Counter(
+            "hashmatch_block_cache_hits_total", "Blocks found in the cache.", registry=registry
+        )
+        self.block_cache_misses = Counter(
+            "hashmatch_block_cache_misses_total", "Blocks fetched from the store.", registry=registry
+        )
+        self.block_cache = Gauge("hashmatch_block_cache_bytes", "Size of the cached blocks.", registry=registry)
+        self.store_errors = Counter(
+            "hashmatch_store_errors_total", "Failed operations of the store.", ("kind",), registry=registry
+        )
+        self.manifest_refused = Counter(
+            "hashmatch_manifest_refused_total", "Manifests not served, and why.", ("reason",), registry=registry
+        )
+
+    def _define_administration(self, registry: CollectorRegistry) -> None:
+        self.stagings = Counter(
+            "hashmatch_stagings_total", "Deliveries staged, by outcome.", ("outcome",), registry=registry
+        )
+        self.quarantined = Counter(
+            "hashmatch_quarantined_total", "Fingerprints quarantined.", ("list_id", "reason"), registry=registry
+        )
+        self.publishes = Counter(
+            "hashmatch_publishes_total", "Changes to what is served, by act.", ("act",), registry=registry
+        )
+        self.approvals_required = Gauge(
+            "hashmatch_approvals_required", "Approvals that a generation needs before it is served.", registry=registry
+        )
+
+    def method(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
+        """The metrics of a method. `grpc_type` is unary, client_stream, server_stream or bidi_stream."""
+        return MethodMetrics(self, grpc_type, service, method)
+
+    def count_hashes(self, algorithm: Algorithm | None, verdict: Verdict, amount: int = 1) -> None:
+        """Count hashes answered with `verdict`; `algorithm` is None if it is unknown."""
+        self.hashes.labels(_algorithm_label(algorithm), verdict.name.lower()).inc(amount)
+
+    def count_undetermined(self, reason: UndeterminedReason, amount: int = 1) -> None:
+        """Count hashes that were not determined because of `reason`."""
+        self.undetermined.labels(reason.name.lower()).inc(amount)
+
+    def count_matches(self, list_id: str, algorithm: Algorithm, nature: ListNature, amount: int = 1) -> None:
+        """Count hashes that matched in a list."""
+        self._count_for_list(self.matches, (list_id, _algorithm_label(algorithm), nature.name.lower()), amount)
+
+    def count_quarantined(self, list_id: str, reason: str, amount: int = 1) -> None:
+        """Count fingerprints of a delivery to a list that were quarantined for `reason`, a parser's stable word."""
+        self._count_for_list(self.quarantined, (list_id, reason), amount)
+
+    def show_lists(self, lists: Iterable[ListSeries]) -> None:
+        """Show exactly these lists from now on. What was counted for a list that is gone goes with it."""
+        shown = {series.list_id: series for series in lists}
+        gone = self._lists.shown.keys() - shown.keys()
+        self._lists.shown = shown
+        for list_id in gone:
+            for counter, labels in self._counted_for.pop(list_id, ()):
+                counter.remove(*labels)
+
+    def _count_for_list(self, counter: Counter, labels: tuple[str, ...], amount: int) -> None:
+        counter.labels(*labels).inc(amount)
+        self._counted_for.setdefault(labels[0], set()).add((counter, labels))
+
+
+class _ListCollector(Collector):
+    """Shows the lists as of the moment of the scrape, so that a list turns stale without anybody doing anything."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.shown: Mapping[str, ListSeries] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        shown, now = self.shown, self._clock.now()
+        entries = GaugeMetricFamily("hashmatch_list_entries", "Distinct hashes.", labels=("list_id", "algorithm"))
+        as_of = GaugeMetricFamily(
+            "hashmatch_list_as_of_timestamp_seconds", "When the body's delivery was current.", labels=("list_id",)
+        )
+        max_age = GaugeMetricFamily(
+            "hashmatch_list_max_age_seconds", "The age from which the list gives no negatives.", labels=("list_id",)
+        )
+        stale = GaugeMetricFamily(
+            "hashmatch_list_stale", "1 if the list is older than its maximum age.", labels=("list_id",)
+        )
+        for list_id, series in shown.items():
+            for algorithm, count in series.entries.items():
+                entries.add_metric((list_id, _algorithm_label(algorithm)), count)
+            as_of.add_metric((list_id,), series.as_of)
+            max_age.add_metric((list_id,), series.max_age)
+            stale.add_metric((list_id,), float(now - series.as_of > series.max_age))
+        yield from (entries, as_of, max_age, stale)
+
+
+def _algorithm_label(algorithm: Algorithm | None) -> str:
+    return "unknown" if algorithm is None else algorithm.name.lower()
