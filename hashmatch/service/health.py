@@ -93,7 +93,10 @@ class Health:
         return all(states[component].ok for component in self._needs[service])
 
     async def watch(self, service: str) -> AsyncIterator[bool]:
-        """Yield whether `service` may be sent calls: now, and at every change. Raises `KeyError`."""
+        """Yield whether `service` may be sent calls: now, and at every change. Raises `KeyError`.
+
+        It ends with `shutdown`, so that watchers do not hold up the end of the server.
+        """
         last: bool | None = None
         while True:
             # Taken before looking, so that a change in between is not missed.
@@ -102,6 +105,8 @@ class Health:
             if serving != last:
                 yield serving
                 last = serving
+            elif not self._states[_RUNNING].ok:
+                return
             else:
                 await changed.wait()
 

@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "hashmatch"
     sys_version = ""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         status, content_type, body = self.server.pages.get(self.path.partition("?")[0], self.headers.get("Accept", ""))
         self.send_response(status)
         self.send_header("Content-Type", content_type)
