@@ -1,0 +1,320 @@
+"""The asynchronous client, the twin of the synchronous one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from hashmatch.v1 import list_service_pb2, list_service_pb2_grpc, match_service_pb2, match_service_pb2_grpc
+from hashmatch_client import _batch, _transport, _wire
+from hashmatch_client._batcher import Batcher, Terms
+from hashmatch_client._bulk import BulkRun, async_columns
+from hashmatch_client._errors import (
+    DeadlineExceededError,
+    HashmatchClientError,
+    ProtocolViolationError,
+    UnavailableError,
+)
+from hashmatch_client._hashes import Algorithm, Item, Scope
+from hashmatch_client._options import (
+    DEFAULT_LIMITS,
+    DEFAULT_RETRY,
+    DEFAULT_TIMEOUT,
+    Connection,
+    Limits,
+    Retry,
+    Timeout,
+    TLSOptions,
+)
+from hashmatch_client._results import BulkAnswer, HashList, ItemAnswer, SnapshotUpdate
+from hashmatch_client._status import api_error
+
+T = TypeVar("T")
+
+
+class AsyncHashmatchClient:
+    """Asks a hashmatch server about hashes, from an event loop.
+
+        async with AsyncHashmatchClient("localhost:50051") as client:
+            answers = await asyncio.gather(*(client.match(sha256=digest) for digest in digests))
+
+    The arguments are those of `HashmatchClient`. Make it and use it in one running event loop.
+    """
+
+    def __init__(
+        self,
+        target: str = "",
+        *,
+        tls: TLSOptions | None = None,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
+        retry: Retry = DEFAULT_RETRY,
+        channel: grpc.aio.Channel | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._limits = limits
+        self._retry = retry
+        self._channel = _transport.open_async_channel(target, tls, limits, retry) if channel is None else channel
+        self._owns_channel = channel is None
+        self._match = match_service_pb2_grpc.MatchServiceStub(self._channel)
+        self._list = list_service_pb2_grpc.ListServiceStub(self._channel)
+        self._batcher = Batcher(self._ask, limits)
+
+    @classmethod
+    def from_environment(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> Self:
+        """The client that HASHMATCH_TARGET, _CA_FILE, _CERT_FILE, _KEY_FILE and _TIMEOUT describe."""
+        found = Connection.from_environment(os.environ if environ is None else environ)
+        return cls(found.target, tls=found.tls, timeout=found.timeout, limits=limits, retry=retry)
+
+    async def close(self) -> None:
+        """Ends every call and closes the connection."""
+        await self._batcher.close()
+        if self._owns_channel:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def match(
+        self,
+        *,
+        md5: bytes | str | None = None,
+        sha1: bytes | str | None = None,
+        sha256: bytes | str | None = None,
+        sha512: bytes | str | None = None,
+        lists: Iterable[str] = (),
+        min_sources: int = 1,
+        newer_than_epoch: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109 - the deadline of the call, which the server is told
+    ) -> ItemAnswer:
+        """Asks about one thing by any of its hashes, each raw or in hexadecimal.
+
+        Ask as often as you like at the same time: questions of the same scope and timeout share calls. The timeout
+        counts from when the call is made. Give every hash that you have: bodies list different ones. Raises
+        `InvalidHashError` before anything is sent.
+        """
+        item = Item.of(md5=md5, sha1=sha1, sha256=sha256, sha512=sha512)
+        return await self._batcher.answer(item, self._terms(lists, min_sources, newer_than_epoch, timeout))
+
+    async def match_items(
+        self,
+        items: Iterable[Item],
+        *,
+        lists: Iterable[str] = (),
+        min_sources: int = 1,
+        newer_than_epoch: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109 - the deadline of each call, which the server is told
+    ) -> list[ItemAnswer]:
+        """Asks about items; the answers come in their order.
+
+        More than `limits.batch_items` are asked in several calls, a few of them at the same time, so the answers may
+        be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
+        returned.
+        """
+        terms = self._terms(lists, min_sources, newer_than_epoch, timeout)
+        free = asyncio.Semaphore(self._limits.in_flight)
+
+        async def ask(batch: Sequence[Item]) -> list[ItemAnswer]:
+            async with free:
+                return await self._ask(batch, terms)
+
+        calls = [asyncio.ensure_future(ask(batch)) for batch in _batch.batches(items, self._limits.batch_items)]
+        try:
+            return [answer for answers in await asyncio.gather(*calls) for answer in answers]
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def bulk_match(
+        self,
+        algorithm: Algorithm,
+        digests: bytes | Iterable[bytes] | AsyncIterable[bytes],
+        *,
+        lists: Iterable[str] = (),
+        min_sources: int = 1,
+        newer_than_epoch: int = 0,
+    ) -> AsyncIterator[BulkAnswer]:
+        """Asks about any number of digests of one algorithm; yields one sparse answer a batch, in order.
+
+        `digests` are packed one after the other, or come one by one from an iterable, which is read as answers are
+        taken. A few batches are sent ahead. When the run fails, what was yielded stands, and the error's
+        `bulk_progress` tells how far that reaches: everything after it is unanswered.
+        """
+        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        source = async_columns(algorithm, digests, self._limits.bulk_digests)
+        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic)
+        return self._bulk(run, source)
+
+    async def _bulk(self, run: BulkRun, source: AsyncIterator[bytes]) -> AsyncIterator[BulkAnswer]:
+        try:
+            while (column := await anext(source, None)) is not None:
+                async for answer in self._bulk_stream(run, column, source):
+                    yield answer
+        except HashmatchClientError as error:
+            raise run.failed(error) from error.__cause__
+
+    async def _bulk_stream(
+        self, run: BulkRun, column: bytes | None, source: AsyncIterator[bytes]
+    ) -> AsyncIterator[BulkAnswer]:
+        """Carries `column` and what follows over one stream, or as much as may be sent before the stream gets old."""
+        requests: asyncio.Queue[match_service_pb2.BulkMatchRequest | None] = asyncio.Queue()
+        request_id = _transport.new_request_id()
+        run.stream_opened(request_id)
+        call = self._match.BulkMatch(
+            _until_none(requests), timeout=self._timeout.stream, metadata=_transport.metadata(request_id)
+        )
+        responses = _responses(call, request_id)
+        try:
+            while column is not None:
+                requests.put_nowait(run.request(column))
+                if run.is_full and (response := await anext(responses, None)) is not None:
+                    yield run.answer(response)
+                if run.is_full or run.stream_is_old:
+                    break
+                column = await anext(source, None)
+            requests.put_nowait(None)
+            async for response in responses:
+                yield run.answer(response)
+            run.stream_ended()
+        finally:
+            call.cancel()
+
+    async def snapshot(
+        self,
+        since_epoch: int = 0,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> SnapshotUpdate:
+        """What is served now, and what changed after `since_epoch`."""
+        request_id = _transport.new_request_id()
+        try:
+            response = await self._match.GetSnapshot(
+                match_service_pb2.GetSnapshotRequest(since_epoch=since_epoch),
+                timeout=self._timeout.call if timeout is None else timeout,
+                metadata=_transport.metadata(request_id),
+            )
+        except grpc.RpcError as failure:
+            raise api_error(failure, request_id) from failure
+        return _wire.snapshot_update(response, request_id)
+
+    async def watch_snapshots(self, since_epoch: int = 0) -> AsyncIterator[SnapshotUpdate]:
+        """What is served now, and again at every new epoch; it ends only with an error, or when you stop reading.
+
+        A stream that breaks after it had answered is taken up again where it was. One that cannot be opened raises.
+        """
+        seen: int | None = None
+        while True:
+            request_id = _transport.new_request_id()
+            call = self._match.WatchSnapshots(
+                match_service_pb2.WatchSnapshotsRequest(since_epoch=since_epoch if seen is None else seen),
+                timeout=self._timeout.stream,
+                metadata=_transport.metadata(request_id),
+            )
+            answered = False
+            try:
+                async for response in _responses(call, request_id):
+                    answered = True
+                    update = _wire.snapshot_update(response, request_id)
+                    if seen is None or update.snapshot.epoch > seen:
+                        seen = update.snapshot.epoch
+                        yield update
+            except (DeadlineExceededError, UnavailableError):
+                if not answered:
+                    raise
+            finally:
+                call.cancel()
+            if not answered:
+                raise ProtocolViolationError("the server ended a watch without an answer", request_id)
+            await asyncio.sleep(self._retry.initial_backoff)
+
+    async def lists(
+        self,
+        *,
+        page_size: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> AsyncIterator[HashList]:
+        """The lists that the caller may see, ordered by id, page by page; 0 leaves the page size to the server."""
+        token = ""
+        while True:
+            request_id = _transport.new_request_id()
+            try:
+                page = await self._list.ListLists(
+                    list_service_pb2.ListListsRequest(page_size=page_size, page_token=token),
+                    timeout=self._timeout.call if timeout is None else timeout,
+                    metadata=_transport.metadata(request_id),
+                )
+            except grpc.RpcError as failure:
+                raise api_error(failure, request_id) from failure
+            for each in page.lists:
+                yield _wire.hash_list(each)
+            if not page.next_page_token:
+                return
+            if page.next_page_token == token:
+                raise ProtocolViolationError("the server gave the same page twice", request_id)
+            token = page.next_page_token
+
+    async def get_list(
+        self,
+        list_id: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> HashList:
+        """One list; raises `NotFoundError` if there is none of that id."""
+        request_id = _transport.new_request_id()
+        try:
+            response = await self._list.GetList(
+                list_service_pb2.GetListRequest(list_id=list_id),
+                timeout=self._timeout.call if timeout is None else timeout,
+                metadata=_transport.metadata(request_id),
+            )
+        except grpc.RpcError as failure:
+            raise api_error(failure, request_id) from failure
+        return _wire.hash_list(response.list)
+
+    def _terms(self, lists: Iterable[str], min_sources: int, newer_than_epoch: int, timeout: float | None) -> Terms:
+        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        return Terms(scope, self._timeout.call if timeout is None else timeout)
+
+    async def _ask(self, items: Sequence[Item], terms: Terms) -> list[ItemAnswer]:
+        request_id = _transport.new_request_id()
+        try:
+            response = await self._match.BatchMatch(
+                _wire.batch_request(items, terms.scope),
+                timeout=terms.timeout,
+                metadata=_transport.metadata(request_id),
+            )
+        except grpc.RpcError as failure:
+            raise api_error(failure, request_id) from failure
+        return _batch.answers(items, response, request_id)
+
+
+async def _until_none(queue: asyncio.Queue[T | None]) -> AsyncIterator[T]:
+    while (entry := await queue.get()) is not None:
+        yield entry
+
+
+async def _responses(call: AsyncIterable[T], request_id: str) -> AsyncIterator[T]:
+    """The messages of a stream, whose failure becomes an exception of ours."""
+    try:
+        async for response in call:
+            yield response
+    except grpc.RpcError as failure:
+        raise api_error(failure, request_id) from failure

@@ -1,0 +1,237 @@
+"""The bookkeeping of a bulk run: what was sent, what of it is answered, and whether an answer can be believed.
+
+A sparse answer says NO_KNOWN_MATCH by leaving an index out. So nothing of an answer is used before all of it was
+checked: one that is out of order, of another length or names indexes that do not exist ends the run, because what it
+leaves out would be read as negatives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from hashmatch.v1 import match_service_pb2
+from hashmatch_client import _wire
+from hashmatch_client._errors import BulkProgress, HashmatchClientError, InvalidHashError, ProtocolViolationError
+from hashmatch_client._hashes import Algorithm, Scope, digest_size
+from hashmatch_client._results import BulkAnswer
+
+F = TypeVar("F", bound=HashmatchClientError)
+
+
+class BulkRun:
+    """A run of one algorithm under one scope, carried over as many streams as it takes."""
+
+    def __init__(
+        self, algorithm: Algorithm, scope: Scope, in_flight: int, renew_after: float, clock: Callable[[], float]
+    ) -> None:
+        self._algorithm = algorithm
+        self._number = _wire.algorithm_number(algorithm)
+        self._size = digest_size(algorithm)
+        self._scope = _wire.scope_message(scope)
+        self._in_flight = in_flight
+        self._renew_after = renew_after
+        self._clock = clock
+        self._sent: deque[tuple[int, bytes]] = deque()
+        self._batches_sent = 0
+        self._batches_answered = 0
+        self._digests_answered = 0
+        self._stream_is_new = True
+        self._opened_at = 0.0
+        self.request_id = ""
+
+    def stream_opened(self, request_id: str) -> None:
+        """Notes that what is sent from now on goes to a new stream; everything sent before has been answered."""
+        self.request_id = request_id
+        self._stream_is_new = True
+        self._opened_at = self._clock()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was sent is answered."""
+        return not self._sent
+
+    @property
+    def is_full(self) -> bool:
+        """Whether an answer must come before more may be sent."""
+        return len(self._sent) >= self._in_flight
+
+    @property
+    def stream_is_old(self) -> bool:
+        """Whether more should go to a new stream, so that it is not cut off by the deadline of this one."""
+        return self._clock() - self._opened_at >= self._renew_after
+
+    def request(self, digests: bytes) -> match_service_pb2.BulkMatchRequest:
+        """The message that asks about one column of digests."""
+        request = match_service_pb2.BulkMatchRequest(
+            sequence=self._batches_sent,
+            column=match_service_pb2.HashColumn(algorithm=self._number, digests=digests),
+            scope=self._scope if self._stream_is_new else None,
+        )
+        self._sent.append((self._batches_sent, digests))
+        self._batches_sent += 1
+        self._stream_is_new = False
+        return request
+
+    def answer(self, response: match_service_pb2.BulkMatchResponse) -> BulkAnswer:
+        """The answer to the oldest batch that has none, checked against it."""
+        if not self._sent:
+            raise self.failed(ProtocolViolationError("an answer came to nothing that was asked", self.request_id))
+        batch, digests = self._sent[0]
+        count = len(digests) // self._size
+        problem = _problem(response, batch, count)
+        if problem:
+            raise self.failed(ProtocolViolationError(f"the answer to batch {batch}: {problem}", self.request_id))
+        answer = BulkAnswer(
+            batch=batch,
+            first=self._digests_answered,
+            count=count,
+            algorithm=self._algorithm,
+            digests=digests,
+            match_indexes=tuple(response.match_indexes),
+            finding_indexes=tuple(response.finding_indexes),
+            findings=tuple(map(_wire.finding, response.findings)),
+            undetermined=tuple(map(_wire.undetermined_range, response.undetermined)),
+            snapshot=_wire.snapshot_info(response.snapshot),
+            request_id=self.request_id,
+        )
+        self._sent.popleft()
+        self._batches_answered += 1
+        self._digests_answered += count
+        return answer
+
+    def stream_ended(self) -> None:
+        """Raises if the server ended the stream, though without an error, before it had answered everything."""
+        if self._sent:
+            problem = f"the stream ended with {len(self._sent)} batches unanswered"
+            raise self.failed(ProtocolViolationError(problem, self.request_id))
+
+    def failed(self, error: F) -> F:
+        """`error`, with how far the run had come."""
+        error.bulk_progress = BulkProgress(self._batches_answered, self._digests_answered)
+        return error
+
+
+def _problem(response: match_service_pb2.BulkMatchResponse, batch: int, count: int) -> str | None:
+    """What is wrong with an answer to `count` digests, or None."""
+    matches = response.match_indexes
+    findings = len(response.findings)
+    if response.sequence != batch:
+        return f"it has the sequence {response.sequence}"
+    if response.count != count:
+        return f"it is about {response.count} digests, {count} were sent"
+    if not _ascends(matches) or (matches and matches[-1] >= count):
+        return "its matches do not ascend within the batch"
+    if len(response.finding_indexes) != len(matches):
+        return f"it has {len(matches)} matches and findings for {len(response.finding_indexes)}"
+    if any(index >= findings for index in response.finding_indexes):
+        return "a match names a finding that is not there"
+    undetermined = 0
+    end = 0
+    for run in response.undetermined:
+        if run.count == 0 or run.first < end or run.first + run.count > count:
+            return "its undetermined ranges do not ascend within the batch"
+        end = run.first + run.count
+        undetermined += run.count
+    if _overlaps(matches, response.undetermined):
+        return "a digest is both a match and undetermined"
+    if response.snapshot.epoch == 0 and len(matches) + undetermined < count:
+        return "it has negatives and names no epoch"
+    return None
+
+
+def _ascends(indexes: Sequence[int]) -> bool:
+    return all(before < after for before, after in pairwise(indexes))
+
+
+def _overlaps(matches: Iterable[int], ranges: Iterable[match_service_pb2.UndeterminedRange]) -> bool:
+    """Whether an index lies in a range; both ascend."""
+    remaining = iter(ranges)
+    run = next(remaining, None)
+    for index in matches:
+        while run is not None and run.first + run.count <= index:
+            run = next(remaining, None)
+        if run is None:
+            return False
+        if run.first <= index:
+            return True
+    return False
+
+
+def columns(algorithm: Algorithm, digests: bytes | Iterable[bytes], per_column: int) -> Iterator[bytes]:
+    """`digests`, packed or one by one, cut into columns of at most `per_column`.
+
+    Packed bytes are checked at once, single digests as they come: each must have the length of its algorithm, for two
+    short digests look like a long one when they stand side by side.
+    """
+    size = digest_size(algorithm)
+    if isinstance(digests, bytes | bytearray | memoryview):
+        packed = bytes(digests)
+        if len(packed) % size:
+            raise InvalidHashError(
+                f"{len(packed)} bytes are not a whole number of {algorithm.title} values of {size} bytes",
+                algorithm.value,
+            )
+        step = size * per_column
+        return (packed[start : start + step] for start in range(0, len(packed), step))
+    return _gathered(algorithm, digests, per_column)
+
+
+def _gathered(algorithm: Algorithm, digests: Iterable[bytes], per_column: int) -> Iterator[bytes]:
+    column = _Column(algorithm, per_column)
+    for digest in digests:
+        if full := column.add(digest):
+            yield full
+    if rest := column.take():
+        yield rest
+
+
+def async_columns(
+    algorithm: Algorithm, digests: bytes | Iterable[bytes] | AsyncIterable[bytes], per_column: int
+) -> AsyncIterator[bytes]:
+    """As `columns`, from a source that may be asynchronous."""
+    if isinstance(digests, AsyncIterable):
+        return _gathered_async(algorithm, digests, per_column)
+    return _as_async(columns(algorithm, digests, per_column))
+
+
+async def _as_async(ready: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for column in ready:
+        yield column
+
+
+async def _gathered_async(algorithm: Algorithm, digests: AsyncIterable[bytes], per_column: int) -> AsyncIterator[bytes]:
+    column = _Column(algorithm, per_column)
+    async for digest in digests:
+        if full := column.add(digest):
+            yield full
+    if rest := column.take():
+        yield rest
+
+
+class _Column:
+    """Digests on their way into a column."""
+
+    def __init__(self, algorithm: Algorithm, per_column: int) -> None:
+        self._algorithm = algorithm
+        self._size = digest_size(algorithm)
+        self._full = self._size * per_column
+        self._packed = bytearray()
+
+    def add(self, digest: bytes) -> bytes:
+        """Adds a digest; returns the column if that filled it, else nothing."""
+        if len(digest) != self._size:
+            raise InvalidHashError(
+                f"a {self._algorithm.title} value has {self._size} bytes, {len(digest)} were given",
+                self._algorithm.value,
+            )
+        self._packed += digest
+        return self.take() if len(self._packed) == self._full else b""
+
+    def take(self) -> bytes:
+        """What has gathered since the last time."""
+        packed = bytes(self._packed)
+        self._packed.clear()
+        return packed

@@ -1,0 +1,307 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from hashmatch.v1 import list_service_pb2, list_service_pb2_grpc, match_service_pb2, match_service_pb2_grpc
+from hashmatch_client import _batch, _transport, _wire
+from hashmatch_client._bulk import BulkRun, columns
+from hashmatch_client._errors import (
+    DeadlineExceededError,
+    HashmatchClientError,
+    ProtocolViolationError,
+    UnavailableError,
+)
+from hashmatch_client._hashes import Algorithm, Item, Scope
+from hashmatch_client._options import (
+    DEFAULT_LIMITS,
+    DEFAULT_RETRY,
+    DEFAULT_TIMEOUT,
+    Connection,
+    Limits,
+    Retry,
+    Timeout,
+    TLSOptions,
+)
+from hashmatch_client._results import BulkAnswer, HashList, ItemAnswer, SnapshotUpdate
+from hashmatch_client._status import api_error
+
+T = TypeVar("T")
+
+
+class HashmatchClient:
+    """Asks a hashmatch server about hashes.
+
+        with HashmatchClient("localhost:50051") as client:
+            answer = client.match(sha256=digest)
+            if answer.is_match: ...
+            elif not answer.is_determined: ...
+
+    `target` is `host:port` or `unix:path`; without `tls` the connection is in plain text. One client serves any number
+    of threads. `channel` takes the place of the connection, in tests for example, and is then the caller's to close.
+    """
+
+    def __init__(
+        self,
+        target: str = "",
+        *,
+        tls: TLSOptions | None = None,
+        timeout: Timeout = DEFAULT_TIMEOUT,
+        limits: Limits = DEFAULT_LIMITS,
+        retry: Retry = DEFAULT_RETRY,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._limits = limits
+        self._retry = retry
+        self._channel = _transport.open_channel(target, tls, limits, retry) if channel is None else channel
+        self._owns_channel = channel is None
+        self._match = match_service_pb2_grpc.MatchServiceStub(self._channel)
+        self._list = list_service_pb2_grpc.ListServiceStub(self._channel)
+
+    @classmethod
+    def from_environment(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        retry: Retry = DEFAULT_RETRY,
+    ) -> Self:
+        """The client that HASHMATCH_TARGET, _CA_FILE, _CERT_FILE, _KEY_FILE and _TIMEOUT describe."""
+        found = Connection.from_environment(os.environ if environ is None else environ)
+        return cls(found.target, tls=found.tls, timeout=found.timeout, limits=limits, retry=retry)
+
+    def close(self) -> None:
+        """Ends every call and closes the connection."""
+        if self._owns_channel:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def match(
+        self,
+        *,
+        md5: bytes | str | None = None,
+        sha1: bytes | str | None = None,
+        sha256: bytes | str | None = None,
+        sha512: bytes | str | None = None,
+        lists: Iterable[str] = (),
+        min_sources: int = 1,
+        newer_than_epoch: int = 0,
+        timeout: float | None = None,
+    ) -> ItemAnswer:
+        """Asks about one thing by any of its hashes, each raw or in hexadecimal.
+
+        Give every hash that you have: bodies list different ones. Raises `InvalidHashError` before anything is sent.
+        """
+        item = Item.of(md5=md5, sha1=sha1, sha256=sha256, sha512=sha512)
+        return self.match_items(
+            (item,), lists=lists, min_sources=min_sources, newer_than_epoch=newer_than_epoch, timeout=timeout
+        )[0]
+
+    def match_items(
+        self,
+        items: Iterable[Item],
+        *,
+        lists: Iterable[str] = (),
+        min_sources: int = 1,
+        newer_than_epoch: int = 0,
+        timeout: float | None = None,
+    ) -> list[ItemAnswer]:
+        """Asks about items; the answers come in their order.
+
+        More than `limits.batch_items` are asked in several calls, a few of them at the same time, so the answers may
+        be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
+        returned.
+        """
+        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        seconds = self._timeout.call if timeout is None else timeout
+        answers: list[ItemAnswer] = []
+        calls: deque[_BatchCall] = deque()
+        try:
+            for batch in _batch.batches(items, self._limits.batch_items):
+                if len(calls) >= self._limits.in_flight:
+                    answers += calls.popleft().answers()
+                calls.append(_BatchCall(self._match, batch, scope, seconds))
+            while calls:
+                answers += calls.popleft().answers()
+        finally:
+            for call in calls:
+                call.cancel()
+        return answers
+
+    def bulk_match(
+        self,
+        algorithm: Algorithm,
+        digests: bytes | Iterable[bytes],
+        *,
+        lists: Iterable[str] = (),
+        min_sources: int = 1,
+        newer_than_epoch: int = 0,
+    ) -> Iterator[BulkAnswer]:
+        """Asks about any number of digests of one algorithm; yields one sparse answer a batch, in order.
+
+        `digests` are packed one after the other, or come one by one from an iterable, which is read as answers are
+        taken. A few batches are sent ahead. When the run fails, what was yielded stands, and the error's
+        `bulk_progress` tells how far that reaches: everything after it is unanswered.
+        """
+        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        source = columns(algorithm, digests, self._limits.bulk_digests)
+        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic)
+        return self._bulk(run, source)
+
+    def _bulk(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:
+        try:
+            while (column := next(source, None)) is not None:
+                yield from self._bulk_stream(run, chain((column,), source))
+        except HashmatchClientError as error:
+            raise run.failed(error) from error.__cause__
+
+    def _bulk_stream(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:
+        """Carries what `source` holds over one stream, or as much as may be sent before the stream gets old."""
+        requests: SimpleQueue[match_service_pb2.BulkMatchRequest | None] = SimpleQueue()
+        request_id = _transport.new_request_id()
+        run.stream_opened(request_id)
+        call = self._match.BulkMatch(
+            iter(requests.get, None), timeout=self._timeout.stream, metadata=_transport.metadata(request_id)
+        )
+        responses = _responses(call, request_id)
+        try:
+            for column in source:
+                requests.put(run.request(column))
+                if run.is_full and (response := next(responses, None)) is not None:
+                    yield run.answer(response)
+                if run.is_full or run.stream_is_old:
+                    break
+            requests.put(None)
+            for response in responses:
+                yield run.answer(response)
+            run.stream_ended()
+        finally:
+            requests.put(None)
+            call.cancel()
+
+    def snapshot(self, since_epoch: int = 0, *, timeout: float | None = None) -> SnapshotUpdate:
+        """What is served now, and what changed after `since_epoch`."""
+        request_id = _transport.new_request_id()
+        try:
+            response = self._match.GetSnapshot(
+                match_service_pb2.GetSnapshotRequest(since_epoch=since_epoch),
+                timeout=self._timeout.call if timeout is None else timeout,
+                metadata=_transport.metadata(request_id),
+            )
+        except grpc.RpcError as failure:
+            raise api_error(failure, request_id) from failure
+        return _wire.snapshot_update(response, request_id)
+
+    def watch_snapshots(self, since_epoch: int = 0) -> Iterator[SnapshotUpdate]:
+        """What is served now, and again at every new epoch; it ends only with an error, or when you stop reading.
+
+        A stream that breaks after it had answered is taken up again where it was. One that cannot be opened raises.
+        """
+        seen: int | None = None
+        while True:
+            request_id = _transport.new_request_id()
+            call = self._match.WatchSnapshots(
+                match_service_pb2.WatchSnapshotsRequest(since_epoch=since_epoch if seen is None else seen),
+                timeout=self._timeout.stream,
+                metadata=_transport.metadata(request_id),
+            )
+            answered = False
+            try:
+                for response in _responses(call, request_id):
+                    answered = True
+                    update = _wire.snapshot_update(response, request_id)
+                    if seen is None or update.snapshot.epoch > seen:
+                        seen = update.snapshot.epoch
+                        yield update
+            except (DeadlineExceededError, UnavailableError):
+                if not answered:
+                    raise
+            finally:
+                call.cancel()
+            if not answered:
+                raise ProtocolViolationError("the server ended a watch without an answer", request_id)
+            time.sleep(self._retry.initial_backoff)
+
+    def lists(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[HashList]:
+        """The lists that the caller may see, ordered by id, page by page; 0 leaves the page size to the server."""
+        token = ""
+        while True:
+            request_id = _transport.new_request_id()
+            try:
+                page = self._list.ListLists(
+                    list_service_pb2.ListListsRequest(page_size=page_size, page_token=token),
+                    timeout=self._timeout.call if timeout is None else timeout,
+                    metadata=_transport.metadata(request_id),
+                )
+            except grpc.RpcError as failure:
+                raise api_error(failure, request_id) from failure
+            yield from map(_wire.hash_list, page.lists)
+            if not page.next_page_token:
+                return
+            if page.next_page_token == token:
+                raise ProtocolViolationError("the server gave the same page twice", request_id)
+            token = page.next_page_token
+
+    def get_list(self, list_id: str, *, timeout: float | None = None) -> HashList:
+        """One list; raises `NotFoundError` if there is none of that id."""
+        request_id = _transport.new_request_id()
+        try:
+            response = self._list.GetList(
+                list_service_pb2.GetListRequest(list_id=list_id),
+                timeout=self._timeout.call if timeout is None else timeout,
+                metadata=_transport.metadata(request_id),
+            )
+        except grpc.RpcError as failure:
+            raise api_error(failure, request_id) from failure
+        return _wire.hash_list(response.list)
+
+
+class _BatchCall:
+    """A BatchMatch under way."""
+
+    def __init__(
+        self, stub: match_service_pb2_grpc.MatchServiceStub, items: tuple[Item, ...], scope: Scope, timeout: float
+    ) -> None:
+        self._items = items
+        self._request_id = _transport.new_request_id()
+        self._call = stub.BatchMatch.future(
+            _wire.batch_request(items, scope), timeout=timeout, metadata=_transport.metadata(self._request_id)
+        )
+
+    def answers(self) -> list[ItemAnswer]:
+        """Waits for the answers."""
+        try:
+            response = self._call.result()
+        except grpc.RpcError as failure:
+            raise api_error(failure, self._request_id) from failure
+        return _batch.answers(self._items, response, self._request_id)
+
+    def cancel(self) -> None:
+        """Gives the call up."""
+        self._call.cancel()
+
+
+def _responses(call: Iterator[T], request_id: str) -> Iterator[T]:
+    """The messages of a stream, whose failure becomes an exception of ours."""
+    try:
+        yield from call
+    except grpc.RpcError as failure:
+        raise api_error(failure, request_id) from failure

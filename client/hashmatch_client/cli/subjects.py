@@ -1,0 +1,94 @@
+"""What is asked about: files, or lines with hashes. What cannot be asked about is carried along, never dropped."""
+
+from __future__ import annotations
+
+import re
+import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
+from pathlib import Path
+from typing import TextIO, cast
+
+from hashmatch_client._errors import InvalidHashError
+from hashmatch_client._hashes import Hash, Item
+from hashmatch_client.hashing import FileHashes, UnreadableFile
+
+UNREADABLE_FILE = "UNREADABLE_FILE"
+INVALID_HASH = "INVALID_HASH"
+
+_LINE = re.compile(r"(?P<escaped>\\?)(?P<hash>[^\s\\]+)(?:[ \t]+\*?(?P<name>.*\S)?)?\s*")
+_LONGEST_LINE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing to ask about: its hashes, or, where there are none, why not. `weight` is what progress counts."""
+
+    reference: str
+    weight: int
+    item: Item | None
+    reason: str = ""
+    problem: str = ""
+
+
+def subject_of_file(file: FileHashes | UnreadableFile) -> Subject:
+    """The subject that a file is."""
+    if isinstance(file, UnreadableFile):
+        return Subject(file.path, 0, None, UNREADABLE_FILE, file.problem)
+    return Subject(file.path, file.size, Item(file.hashes))
+
+
+def subjects_of_lines(lines: Iterable[str], source: str) -> Iterator[Subject]:
+    """The subjects that lines are: a hash each, with a name or without. Blank lines and # comments ask nothing.
+
+    A line's reference is its name, or `source` and its number. What a bad line says is not repeated: it may hold a
+    hash.
+    """
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            yield _subject_of_line(text, f"{source}:{number}", len(line))
+
+
+@contextmanager
+def lines_of(source: str) -> Iterator[Iterator[str]]:
+    """The lines of a file, or of standard input for `-`; UTF-8, or UTF-16 with a byte order mark."""
+    if source == "-":
+        yield _bounded(_decoded(cast(BufferedReader, sys.stdin.buffer)))
+        return
+    with Path(source).open("rb") as file:
+        yield _bounded(_decoded(file))
+
+
+def _decoded(raw: BufferedReader) -> TextIO:
+    encoding = "utf-16" if raw.peek(2)[:2] in (BOM_UTF16_BE, BOM_UTF16_LE) else "utf-8-sig"
+    errors = "replace" if encoding == "utf-16" else "surrogateescape"
+    return TextIOWrapper(raw, encoding, errors, newline="\n")
+
+
+def _bounded(lines: TextIO) -> Iterator[str]:
+    """The lines; of one that is too long to be a hash and a name only the beginning, made unreadable as a hash."""
+    while line := lines.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+            while (rest := lines.readline(_LONGEST_LINE)) and not rest.endswith("\n"):
+                pass
+            line = "(a line that is too long)"
+        yield line
+
+
+def _subject_of_line(text: str, reference: str, weight: int) -> Subject:
+    found = _LINE.fullmatch(text)
+    if found is None:
+        return Subject(reference, weight, None, INVALID_HASH, "no hash was found on the line")
+    name = found["name"]
+    try:
+        item = Item((Hash.from_hex(found["hash"]),))
+    except InvalidHashError as error:
+        return Subject(reference, weight, None, INVALID_HASH, str(error))
+    if name and found["escaped"]:
+        # The coreutils mark a line with a backslash when they had to escape the name.
+        name = re.sub(r"\\([nr\\])", lambda escape: {"n": "\n", "r": "\r", "\\": "\\"}[escape[1]], name)
+    return Subject(name or reference, weight, item)

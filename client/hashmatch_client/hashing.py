@@ -1,0 +1,197 @@
+"""Hashes of local files: found in a fixed order, read once each, several at a time.
+
+Only regular files are read. What cannot be read is handed out as `UnreadableFile` in its place and never left out:
+nothing is known of such a file, which is not the same as "on no list". Symbolic links and special files met inside a
+folder are no files of that folder; they are counted by the `Walk` and otherwise passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from typing import Protocol
+
+from hashmatch_client._hashes import Algorithm, Hash
+
+DEFAULT_ALGORITHMS = (Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256)
+FILE_ALGORITHMS = (*DEFAULT_ALGORITHMS, Algorithm.SHA512)
+"""The algorithms that this module computes."""
+
+_READ_SIZE = 1024 * 1024
+
+# A file system may hand out a FIFO, on which an open would wait for ever, in the place of the file that was listed.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class _Hasher(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileHashes:
+    """A file that was read, how many bytes it had, and its hashes in the order that was asked for."""
+
+    path: str
+    size: int
+    hashes: tuple[Hash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableFile:
+    """A path that could not be read, and why. Nothing is known of what lies there."""
+
+    path: str
+    problem: str
+
+
+class Stopped(Exception):  # noqa: N818 - an order, not an error
+    """Hashing was told to stop."""
+
+
+class Walk:
+    """The files at and under some paths, in a fixed order: paths as given, the names in a folder sorted.
+
+    A folder is entered once, however many links lead to it. `skipped` counts the links and special files met so far
+    inside folders; a path that was named itself and is one of these comes as `UnreadableFile`.
+    """
+
+    def __init__(self, paths: Iterable[str | PathLike[str]], *, follow_symlinks: bool = False) -> None:
+        self._paths = [os.fspath(path) for path in paths]
+        self._follow = follow_symlinks
+        self._entered: set[tuple[int, int]] = set()
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[str | UnreadableFile]:
+        for path in self._paths:
+            try:
+                kind = os.stat(path, follow_symlinks=self._follow)  # noqa: PTH116 - paths stay as the caller wrote them
+            except OSError as error:
+                yield UnreadableFile(path, _problem(error))
+                continue
+            if stat.S_ISDIR(kind.st_mode):
+                yield from self._folder(path)
+            elif stat.S_ISREG(kind.st_mode):
+                yield path
+            elif stat.S_ISLNK(kind.st_mode):
+                yield UnreadableFile(path, "is a symbolic link, and links are not followed")
+            else:
+                yield UnreadableFile(path, "is not a regular file")
+
+    def _folder(self, top: str) -> Iterator[str | UnreadableFile]:
+        remaining = [top]
+        while remaining:
+            path = remaining.pop()
+            try:
+                kind = os.stat(path, follow_symlinks=self._follow)  # noqa: PTH116
+                if stat.S_ISREG(kind.st_mode):
+                    yield path
+                elif not stat.S_ISDIR(kind.st_mode):
+                    self.skipped += 1
+                elif (place := (kind.st_dev, kind.st_ino)) not in self._entered:
+                    self._entered.add(place)
+                    names = sorted(os.listdir(path), reverse=True)  # noqa: PTH208 - as above
+                    remaining += [os.path.join(path, name) for name in names]  # noqa: PTH118 - as above
+            except OSError as error:
+                yield UnreadableFile(path, _problem(error))
+
+
+def hash_file(
+    path: str | PathLike[str],
+    algorithms: Sequence[Algorithm] = DEFAULT_ALGORITHMS,
+    *,
+    follow_symlinks: bool = False,
+    stop: threading.Event | None = None,
+) -> FileHashes | UnreadableFile:
+    """Reads a regular file once and computes all its hashes on the way.
+
+    A file that grows or shrinks meanwhile is hashed as it was read. Raises `Stopped` soon after `stop` is set.
+    """
+    name = os.fspath(path)
+    hashers = [_hasher(algorithm) for algorithm in algorithms]
+    flags = _OPEN_FLAGS | (0 if follow_symlinks else getattr(os, "O_NOFOLLOW", 0))
+    try:
+        with os.fdopen(os.open(name, flags), "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return UnreadableFile(name, "is not a regular file")
+            size = 0
+            buffer = bytearray(_READ_SIZE)
+            view = memoryview(buffer)
+            while read := file.readinto(buffer):
+                if stop is not None and stop.is_set():
+                    raise Stopped
+                for hasher in hashers:
+                    hasher.update(view[:read])
+                size += read
+    except OSError as error:
+        return UnreadableFile(name, _problem(error))
+    hashes = tuple(Hash(algorithm, hasher.digest()) for algorithm, hasher in zip(algorithms, hashers, strict=True))
+    return FileHashes(name, size, hashes)
+
+
+@contextmanager
+def hash_files(
+    paths: Iterable[str | UnreadableFile],
+    algorithms: Sequence[Algorithm] = DEFAULT_ALGORITHMS,
+    *,
+    jobs: int | None = None,
+    follow_symlinks: bool = False,
+) -> Iterator[Iterator[FileHashes | UnreadableFile]]:
+    """Hashes the files of a `Walk`, or of any iterable of paths, in `jobs` threads; hands them out in order.
+
+        with hash_files(Walk(["reports"])) as files:
+            for file in files: ...
+
+    At most a few files a thread are read ahead of what was taken. Leaving the context stops the reading at once.
+    """
+    threads = jobs if jobs is not None else available_cores()
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="hash")
+
+    def hashed() -> Iterator[FileHashes | UnreadableFile]:
+        ahead: deque[Future[FileHashes | UnreadableFile] | UnreadableFile] = deque()
+        for path in paths:
+            if isinstance(path, UnreadableFile):
+                ahead.append(path)
+            else:
+                ahead.append(pool.submit(hash_file, path, algorithms, follow_symlinks=follow_symlinks, stop=stop))
+            if len(ahead) >= 4 * threads:
+                yield _result(ahead.popleft())
+        while ahead:
+            yield _result(ahead.popleft())
+
+    try:
+        yield hashed()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def _result(entry: Future[FileHashes | UnreadableFile] | UnreadableFile) -> FileHashes | UnreadableFile:
+    return entry if isinstance(entry, UnreadableFile) else entry.result()
+
+
+def _hasher(algorithm: Algorithm) -> _Hasher:
+    if algorithm not in FILE_ALGORITHMS:
+        raise ValueError(f"{algorithm.title} of a file is not computed here")
+    return hashlib.new(algorithm.value, usedforsecurity=False)
+
+
+def _problem(error: OSError) -> str:
+    return error.strerror or type(error).__name__
