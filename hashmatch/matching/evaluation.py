@@ -80,7 +80,7 @@ def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression |
         verdict,
         tuple(opinions),
         agreement_of(said),
-        unread,
+        unread if verdict is not Verdict.NO_KNOWN_MATCH else (),
         suppressed,
         below_min_sources=bool(bodies) and len(bodies) < scope.min_sources,
     )

@@ -45,6 +45,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     approvals: int
     approvals_required: int
     delivery_sha256: bytes = b""
+    staging_id: str = ""
 
 
 class ListState(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,176 @@
+"""Stages a delivery: parse, compare, vet, write sealed segments that nobody is served from yet."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+
+import msgspec
+
+from hashmatch.formats.delivery import ParserOptions
+from hashmatch.formats.registry import open_parser
+from hashmatch.ingest.assembly import Assembler
+from hashmatch.ingest.changes import Changes, RowsChange, changes_of
+from hashmatch.ingest.current import CurrentList
+from hashmatch.ingest.vetting import report_on
+from hashmatch.model.clock import Clock
+from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
+from hashmatch.model.vetting import DeliveryMode, VettingPolicy, VettingReport
+from hashmatch.store.manifest import ListState, Manifest
+from hashmatch.store.segments import SegmentInfo
+from hashmatch.store.stagings import STAGED, KindChange, PendingNote, Staging
+from hashmatch.store.store import Store
+
+MAXIMUM_FILE_NAME = 256
+MAXIMUM_REQUEST_ID = 64
+
+
+class DeliveryHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What a delivery is, ahead of its bytes. `as_of` in seconds since 1970, 0 for now."""
+
+    list_id: str
+    format: str
+    mode: DeliveryMode
+    staged_by: str
+    as_of: float = 0.0
+    label: str = ""
+    scheme: str = ""
+    jurisdiction: str = ""
+    profile: str = ""
+    file_name: str = ""
+    declared_records: int | None = None
+    validate_only: bool = False
+    request_id: str = ""
+    delivery_sha256: bytes = b""
+
+    def validate(self, now: float, policy: VettingPolicy) -> None:
+        """Raise `HashmatchError` INVALID_FIELD for the first field that is out of range."""
+        if self.as_of > now + policy.clock_skew_seconds:
+            raise invalid_field("header.as_of", "lies in the future")
+        if self.as_of < 0:
+            raise invalid_field("header.as_of", "lies before 1970")
+        if len(self.file_name) > MAXIMUM_FILE_NAME or not self.file_name.isprintable():
+            raise invalid_field("header.file_name", f"at most {MAXIMUM_FILE_NAME} printable characters")
+        if len(self.request_id) > MAXIMUM_REQUEST_ID or not self.request_id.isprintable():
+            raise invalid_field("header.request_id", f"at most {MAXIMUM_REQUEST_ID} printable characters")
+        if self.delivery_sha256 and len(self.delivery_sha256) != hashlib.sha256().digest_size:
+            raise invalid_field("header.delivery_sha256", "32 bytes")
+
+
+class Stager:
+    """Stages deliveries for one store. It works for as long as the delivery is large: give it a thread or a process."""
+
+    def __init__(self, store: Store, clock: Clock, policy: VettingPolicy) -> None:
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+
+    def stage(self, header: DeliveryHeader, delivery: Iterable[bytes]) -> Staging:
+        """Take in a delivery. With `validate_only` nothing is written and the staging has no id.
+
+        Raises `HashmatchError`, `StoreUnavailableError` and `StoreDamagedError`; then nothing is staged.
+        """
+        now = self._clock.now()
+        header.validate(now, self._policy)
+        sealed = self._store.manifests.load()
+        if sealed is None:
+            raise HashmatchError(ErrorReason.LIST_NOT_FOUND, "no list is defined yet")
+        manifest = sealed.manifest
+        state = manifest.state(header.list_id)
+        earlier = self._staged_before(header)
+        if earlier is not None:
+            return earlier
+        digest = hashlib.sha256()
+        report, changes, size = self._vet(header, state, manifest, delivery, digest)
+        if header.delivery_sha256 and header.delivery_sha256 != digest.digest():
+            raise HashmatchError(
+                ErrorReason.DELIVERY_DIGEST_MISMATCH, "the delivery's bytes do not have the SHA-256 that was stated"
+            )
+        staging_id = "" if header.validate_only else secrets.token_hex(8)
+        written = () if header.validate_only else tuple(self._write(change) for change in changes.rows)
+        staging = Staging(
+            staging_id=staging_id,
+            list_id=header.list_id,
+            state=STAGED,
+            base_number=state.last_number,
+            mode=header.mode,
+            staged_by=header.staged_by,
+            staged_at=now,
+            as_of=header.as_of or now,
+            file_name=header.file_name,
+            delivery_sha256=digest.digest(),
+            delivery_bytes=size,
+            report=report,
+            changes=written,
+            approval_digest=approval_digest(digest.digest(), header.list_id, state.last_number, report),
+            approvals_required=self._policy.approvals_required,
+            request_id=header.request_id,
+        )
+        if not header.validate_only:
+            self._store.stagings.put(staging)
+        return staging
+
+    def _staged_before(self, header: DeliveryHeader) -> Staging | None:
+        if not header.request_id or header.validate_only:
+            return None
+        for staging in self._store.stagings.all():
+            if (staging.request_id, staging.staged_by) == (header.request_id, header.staged_by):
+                return staging
+        return None
+
+    def _vet(
+        self,
+        header: DeliveryHeader,
+        state: ListState,
+        manifest: Manifest,
+        delivery: Iterable[bytes],
+        digest: hashlib._Hash,
+    ) -> tuple[VettingReport, Changes, int]:
+        definition = state.definition
+        parser = open_parser(
+            header.format,
+            ParserOptions(
+                label=header.label,
+                scheme=header.scheme or definition.scheme,
+                jurisdiction=header.jurisdiction or definition.jurisdiction,
+                profile=header.profile,
+            ),
+        )
+        assembler = Assembler()
+        size = 0
+        for data in delivery:
+            digest.update(data)
+            size += len(data)
+            for chunk in parser.feed(data):
+                assembler.add(chunk)
+        for chunk in parser.finish():
+            assembler.add(chunk)
+        entries = assembler.finish(parser.statements)
+        current = CurrentList(state, manifest.placement, self._store.segments)
+        before = sum(current.counts.values())
+        changes = changes_of(entries, header.mode, current, manifest.placement, state.last_number + 1)
+        report = report_on(parser.tally, changes, before, self._policy, declared_records=header.declared_records)
+        return report, changes, size
+
+    def _write(self, change: RowsChange) -> KindChange:
+        if change.rows is None:
+            return KindChange(change.kind, None, replace=True)
+        return KindChange(change.kind, write_segment(self._store, self._clock, change), change.replace)
+
+
+def write_segment(store: Store, clock: Clock, change: RowsChange) -> SegmentInfo:
+    """Write the rows of a change as a segment that nothing refers to yet."""
+    assert change.rows is not None
+
+    def note(info: SegmentInfo) -> None:
+        store.stagings.note(info.segment_id, PendingNote(clock.now(), segment=info))
+
+    return store.segments.write(change.rows, note_pending=note)
+
+
+def approval_digest(delivery_sha256: bytes, list_id: str, base_number: int, report: VettingReport) -> bytes:
+    """What an approval is for: the exact delivery, the state of the list it was compared with, and the report."""
+    content = ("hashmatch approval v1", delivery_sha256, list_id, base_number, report)
+    encoded = msgspec.json.encode(content, order="sorted")
+    return hashlib.sha256(encoded).digest()

@@ -1,0 +1,106 @@
+"""Suppressions: leaving hashes out of every answer, at once and also after later deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.entry_hashes import EntryHash
+from hashmatch.model.errors import invalid_field
+from hashmatch.model.lists import check_reason
+from hashmatch.store.manifest import MAXIMUM_HISTORY, Manifest
+from hashmatch.store.stagings import PendingNote
+from hashmatch.store.suppressions import MAXIMUM_SUPPRESSIONS, Suppression
+
+
+class Suppressor:
+    """Suppresses hashes and lifts suppressions; raises what `Acts` raises."""
+
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
+        self._store = acts.store
+        self._clock = acts.clock
+
+    def suppress(
+        self,
+        hashes: Sequence[EntryHash],
+        list_ids: Sequence[str],
+        actor: str,
+        reason: str,
+        *,
+        validate_only: bool = False,
+    ) -> tuple[int, int]:
+        """Leave hashes out of every answer. Returns the epoch and how many were not left out so before."""
+        check_reason(reason)
+        fresh = 0
+
+        def change(suppressions: dict[EntryHash, Suppression], manifest: Manifest, epoch: int) -> None:
+            nonlocal fresh
+            fresh = 0
+            for list_id in list_ids:
+                manifest.state(list_id)
+            for algorithm, digest in dict.fromkeys(hashes):
+                before = suppressions.get((algorithm, digest))
+                lists = tuple(sorted(set(list_ids)))
+                if before is not None and before.active:
+                    # A suppression everywhere stays one; otherwise the lists add up.
+                    lists = () if not lists or not before.list_ids else tuple(sorted({*lists, *before.list_ids}))
+                    if lists == before.list_ids:
+                        continue
+                fresh += 1
+                suppressions[algorithm, digest] = Suppression(
+                    algorithm=algorithm, digest=digest, list_ids=lists, reason=reason, actor=actor, epoch=epoch
+                )
+
+        epoch = self._change_suppressions("suppress", change, len(hashes), actor, reason, validate_only)
+        return epoch, fresh
+
+    def lift_suppression(
+        self, hashes: Sequence[EntryHash], actor: str, reason: str, *, validate_only: bool = False
+    ) -> tuple[int, int]:
+        """End suppressions. Returns the epoch and how many of the hashes were suppressed."""
+        check_reason(reason)
+        lifted = 0
+
+        def change(suppressions: dict[EntryHash, Suppression], _: Manifest, epoch: int) -> None:
+            nonlocal lifted
+            lifted = 0
+            for place in dict.fromkeys(hashes):
+                before = suppressions.get(place)
+                if before is not None and before.active:
+                    suppressions[place] = msgspec.structs.replace(before, lifted_epoch=epoch)
+                    lifted += 1
+
+        epoch = self._change_suppressions("lift-suppression", change, len(hashes), actor, reason, validate_only)
+        return epoch, lifted
+
+    def _change_suppressions(
+        self,
+        act: str,
+        edit: Callable[[dict[EntryHash, Suppression], Manifest, int], None],
+        count: int,
+        actor: str,
+        reason: str,
+        validate_only: bool,
+    ) -> int:
+        if not count:
+            raise invalid_field("hashes", "at least one")
+
+        def change(manifest: Manifest, epoch: int) -> Manifest:
+            suppressions = {
+                (each.algorithm, each.digest): each for each in self._store.suppressions.read(manifest.suppressions)
+            }
+            edit(suppressions, manifest, epoch)
+            if len(suppressions) > MAXIMUM_SUPPRESSIONS:
+                raise invalid_field("hashes", f"more than {MAXIMUM_SUPPRESSIONS} suppressions")
+            info = manifest.suppressions
+            if not validate_only:
+                info = self._store.suppressions.write(suppressions.values())
+                self._store.stagings.note(info.blob_id, PendingNote(self._clock.now(), suppressions=info))
+            record = self._acts.record(epoch, act, actor, reason=reason)
+            changed = msgspec.structs.replace(manifest, suppressions=info)
+            return msgspec.structs.replace(changed, history=(*changed.history, record)[-MAXIMUM_HISTORY:])
+
+        return self._acts.apply(change, act, actor, validate_only, hashes=count, reason=reason).epoch

@@ -1,0 +1,78 @@
+"""Vetting: what was found in a delivery before anybody is served from it."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class DeliveryMode(enum.IntEnum):
+    """How a delivery relates to what the list has; the numbers are those of the contract."""
+
+    FULL = 1
+    INCREMENTAL = 2
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """A condition that a generation must meet; one that is `acceptable` may be published against, on the record."""
+
+    name: str
+    passed: bool
+    detail: str
+    acceptable: bool = True
+
+
+class QuarantineCount(msgspec.Struct, frozen=True):
+    """How many fingerprints were refused for one reason, and the first records concerned."""
+
+    reason: str
+    count: int
+    example_records: tuple[int, ...] = ()
+
+
+class LabelCount(msgspec.Struct, frozen=True):
+    """How many hashes carry a label."""
+
+    label: str
+    scheme: str
+    count: int
+
+
+class VettingReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What vetting found: read = stored + duplicates + quarantined + removals.
+
+    `stored` is counted on what was written, the others on what was read, so that the sum is a check. `counts` maps
+    algorithm numbers to the hashes that the generation will have; `added` to `unchanged` compare it with the current.
+    """
+
+    records: int
+    read: int
+    stored: int
+    duplicates: int
+    quarantined: int
+    removals: int
+    counts: dict[int, int]
+    added: int
+    removed: int
+    changed: int
+    unchanged: int
+    quarantine: tuple[QuarantineCount, ...] = ()
+    labels: tuple[LabelCount, ...] = ()
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def unmet(self) -> tuple[Gate, ...]:
+        """The gates that are not met."""
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+
+class VettingPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator lets pass. Fractions are of what the list has now; the number of approvals may be relaxed."""
+
+    approvals_required: int = 2
+    maximum_removed_fraction: float = 0.1
+    maximum_added_fraction: float = 0.5
+    maximum_quarantined_fraction: float = 0.01
+    retained_generations: int = 3
+    clock_skew_seconds: float = 300.0

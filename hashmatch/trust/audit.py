@@ -1,0 +1,110 @@
+"""The audit log: what was done, by whom, in an append-only file whose records are chained by hash.
+
+A record is one line of JSON. Its `previous` is the SHA-256 of the line before, so that a line that was changed, moved
+or taken out breaks the chain. It is on the disk before the act that it tells of takes effect; a second record tells of
+the effect. No record holds a hash of a file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from hashmatch.model.clock import Clock
+
+_GENESIS = "0" * 64
+
+
+class AuditError(Exception):
+    """The audit log cannot be written, or does not verify."""
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done, or is about to be."""
+
+    sequence: int
+    at: float
+    act: str
+    actor: str
+    details: Mapping[str, str | int | float | bool]
+    previous: str
+
+
+class AuditLog:
+    """Appends to one file; one process at a time, any number of threads."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Open and verify the log. Raises `AuditError`."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+            os.chmod(path, 0o600)  # noqa: PTH101
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AuditError(f"the audit log {path} cannot be opened: {error.strerror}") from error
+        self._sequence = 0
+        self._previous = _GENESIS
+        whole = 0
+        for record, line in read_records(path):
+            self._sequence = record.sequence
+            self._previous = _hash(line)
+            whole += len(line) + 1
+        self._file.truncate(whole)
+
+    def append(self, act: str, actor: str, **details: str | int | float | bool) -> AuditRecord:
+        """Write a record and wait until it is on the disk. Raises `AuditError`."""
+        with self._lock:
+            record = AuditRecord(
+                sequence=self._sequence + 1,
+                at=self._clock.now(),
+                act=act,
+                actor=actor,
+                details=details,
+                previous=self._previous,
+            )
+            line = msgspec.json.encode(record)
+            try:
+                self._file.write(line + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise AuditError(f"the audit log cannot be written: {error.strerror}") from error
+            self._sequence = record.sequence
+            self._previous = _hash(line)
+            return record
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_records(path: Path) -> Iterator[tuple[AuditRecord, bytes]]:
+    """The records of a log with their lines, verified one by one. Raises `AuditError` at the first that is wrong.
+
+    A last line without its end is what a crash leaves: nothing took effect under it, and it is passed over.
+    """
+    previous = _GENESIS
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = msgspec.json.decode(line, type=AuditRecord)
+            except msgspec.MsgspecError as error:
+                raise AuditError(f"record {number} of the audit log cannot be read") from error
+            if record.sequence != number or record.previous != previous:
+                raise AuditError(f"record {number} of the audit log does not follow from the one before")
+            previous = _hash(line[:-1])
+            yield record, line[:-1]
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
