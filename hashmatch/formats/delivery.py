@@ -23,7 +23,11 @@ class DeliveryError(HashmatchError):
     def __init__(self, message: str, *, record: int = 0, reason: ErrorReason = ErrorReason.DELIVERY_MALFORMED) -> None:
         where = f"record {record}: " if record else ""
         super().__init__(reason, f"{where}{message}", metadata={"record": str(record)} if record else {})
-        self.record = record
+
+    @property
+    def record(self) -> int:
+        """The line or record number, from 1; 0 if unknown."""
+        return int(self.metadata.get("record", 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,138 @@
+"""From the text of one cell to what it means. Text that means nothing raises `Refused`, whose reason is reported."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, Algorithm, algorithm_named
+
+Form = Literal["auto", "hex", "base64", "base32"]
+
+_TRUE = frozenset({"y", "yes", "t", "true", "1"})
+_FALSE = frozenset({"n", "no", "f", "false", "0", ""})
+# Ten digits last until 2286; more of them are milliseconds.
+_UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+
+
+class Refused(Exception):  # noqa: N818
+    """A record or fingerprint that is quarantined for `reason`, a stable word. Never leaves a parser."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def truth_of(text: str) -> bool:
+    """What yes and no are written as; blank is no."""
+    folded = text.casefold()
+    if folded in _FALSE:
+        return False
+    if folded in _TRUE:
+        return True
+    raise Refused("bad-boolean")
+
+
+def algorithm_of(text: str, names: Mapping[str, Algorithm]) -> Algorithm:
+    """The algorithm that `text` names: by the case-folded `names` of its body, or by its usual name."""
+    try:
+        return names.get(text.casefold()) or algorithm_named(text)
+    except KeyError:
+        raise Refused("unknown-algorithm") from None
+
+
+def digest_of(algorithm: Algorithm, text: str, form: Form) -> bytes:
+    """The digest that `text`, not blank, stands for. Base64 and base32 may lack their padding."""
+    if not algorithm.is_exact:
+        raise Refused("algorithm-not-served")
+    size = algorithm.digest_size
+    bare = text.rstrip("=")
+    if form == "auto":
+        form = _form_by_length(size, bare)
+    digest = _DECODERS[form](bare if form != "hex" else text, size)
+    if digest == EMPTY_FILE_DIGESTS[algorithm]:
+        raise Refused("empty-file-digest")
+    if digest.count(digest[0]) == size and digest[0] in (0x00, 0xFF):
+        raise Refused("degenerate")
+    return digest
+
+
+@functools.lru_cache(maxsize=4_096)
+def date_of(text: str, formats: tuple[str, ...]) -> str:
+    """The UTC date as YYYY-MM-DD; blank stays blank. `formats` are those of `strptime`, or the words iso and unix."""
+    if not text:
+        return ""
+    for each in formats:
+        try:
+            moment = _moment_of(text, each)
+            return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
+        except (ValueError, OverflowError, OSError):
+            continue
+    raise Refused("bad-date")
+
+
+def _moment_of(text: str, date_format: str) -> datetime:
+    if date_format == "iso":
+        return datetime.fromisoformat(text)
+    if date_format == "unix":
+        if not _UNIX_SECONDS.fullmatch(text):
+            raise ValueError
+        return datetime.fromtimestamp(int(text), UTC)
+    return datetime.strptime(text, date_format)  # noqa: DTZ007
+
+
+def _characters(size: int, bits: int) -> int:
+    """How many characters of so many bits it takes to write `size` bytes."""
+    return -(-size * 8 // bits)
+
+
+def _form_by_length(size: int, bare: str) -> Form:
+    forms: tuple[tuple[Form, int], ...] = (("hex", 4), ("base32", 5), ("base64", 6))
+    for form, bits in forms:
+        if len(bare) == _characters(size, bits):
+            return form
+    raise Refused("wrong-length")
+
+
+def _from_hex(text: str, size: int) -> bytes:
+    try:
+        digest = binascii.unhexlify(text)
+    except ValueError:
+        is_hex = text.isascii() and text.isalnum() and not text.lower().strip("0123456789abcdef")
+        raise Refused("odd-length" if is_hex else "not-hex") from None
+    if len(digest) != size:
+        raise Refused("wrong-length")
+    return digest
+
+
+def _from_base64(bare: str, size: int) -> bytes:
+    if len(bare) != _characters(size, 6):
+        raise Refused("wrong-length")
+    try:
+        digest = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError:
+        raise Refused("not-base64") from None
+    # The last character has bits to spare. Where they are set, the text was damaged.
+    if base64.b64encode(digest).decode().rstrip("=") != bare:
+        raise Refused("not-base64")
+    return digest
+
+
+def _from_base32(bare: str, size: int) -> bytes:
+    if len(bare) != _characters(size, 5):
+        raise Refused("wrong-length")
+    try:
+        digest = base64.b32decode(bare + "=" * (-len(bare) % 8), casefold=True)
+    except ValueError:
+        raise Refused("not-base32") from None
+    if base64.b32encode(digest).decode().rstrip("=") != bare.upper():
+        raise Refused("not-base32")
+    return digest
+
+
+_DECODERS = {"hex": _from_hex, "base64": _from_base64, "base32": _from_base32}
