@@ -172,5 +172,4 @@ def write_segment(store: Store, clock: Clock, change: RowsChange) -> SegmentInfo
 def approval_digest(delivery_sha256: bytes, list_id: str, base_number: int, report: VettingReport) -> bytes:
     """What an approval is for: the exact delivery, the state of the list it was compared with, and the report."""
     content = ("hashmatch approval v1", delivery_sha256, list_id, base_number, report)
-    encoded = msgspec.json.encode(content, order="sorted")
-    return hashlib.sha256(encoded).digest()
+    return hashlib.sha256(msgspec.msgpack.encode(content)).digest()

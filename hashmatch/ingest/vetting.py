@@ -55,7 +55,8 @@ def report_on(
         duplicates=changes.duplicates,
         quarantined=quarantined,
         removals=tally.removals,
-        counts=changes.counts,
+        # In order, because approvals are for the report's exact bytes.
+        counts=dict(sorted(changes.counts.items())),
         added=changes.added,
         removed=changes.removed,
         changed=changes.changed,

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 class ErrorReason(enum.StrEnum):
     """Frozen reasons: the names of `hashmatch.v1.ErrorReason` without their prefix."""
 
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:  # noqa: ARG004
+        return name
+
     INVALID_FIELD = enum.auto()
     EMPTY_BATCH = enum.auto()
     BATCH_TOO_LARGE = enum.auto()
@@ -42,10 +46,6 @@ class ErrorReason(enum.StrEnum):
     ALGORITHM_NOT_SERVED = enum.auto()
     STORE_MISCONFIGURED = enum.auto()
     CANCELLED = enum.auto()
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:  # noqa: ARG004
-        return name
 
 
 class HashmatchError(Exception):
