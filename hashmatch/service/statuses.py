@@ -14,10 +14,12 @@ from hashmatch.service.logs import redact_field
 ERROR_DOMAIN: Final = "hashmatch"
 DETAILS_METADATA: Final = "grpc-status-details-bin"
 
-# Status and details travel in HTTP/2 trailers, which clients limit to 8 KiB together by default. What exceeds that
-# would reach the caller as a different error altogether.
-_MAXIMUM_MESSAGE = 500
+# Status and details travel in HTTP/2 trailers. Clients begin to refuse those at 8 KiB, now and then, so that a longer
+# error would reach some callers as a different one. With these limits, in bytes of UTF-8, it stays below 6 KiB even if
+# the message has to be percent-encoded throughout.
+_MAXIMUM_MESSAGE = 400
 _MAXIMUM_TEXT = 120
+_MAXIMUM_NAME = 60
 _MAXIMUM_ITEMS = 8
 
 _CODE: Final = {
@@ -76,12 +78,14 @@ def details_of(error: HashmatchError) -> bytes:
     status = status_pb2.Status(code=_CODE[error.reason].value[0], message=message_of(error))
     info = error_details_pb2.ErrorInfo(reason=str(error.reason), domain=ERROR_DOMAIN)
     for key, value in list(error.metadata.items())[:_MAXIMUM_ITEMS]:
-        info.metadata[_short(key)] = _short(redact_field(key, value))
+        info.metadata[_short(key, _MAXIMUM_NAME)] = _short(redact_field(key, value))
     status.details.add().Pack(info)
     if error.fields:
         violations = error_details_pb2.BadRequest()
         for field, problem in list(error.fields.items())[:_MAXIMUM_ITEMS]:
-            violations.field_violations.add(field=_short(field), description=_short(redact_field(field, problem)))
+            violations.field_violations.add(
+                field=_short(field, _MAXIMUM_NAME), description=_short(redact_field(field, problem))
+            )
         status.details.add().Pack(violations)
     if error.retry_after is not None:
         delay = Duration()
@@ -92,4 +96,7 @@ def details_of(error: HashmatchError) -> bytes:
 
 
 def _short(text: str, most: int = _MAXIMUM_TEXT) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    encoded = text.encode("utf-8", errors="replace")
+    if len(encoded) <= most:
+        return text
+    return encoded[: most - 3].decode("utf-8", errors="ignore") + "…"
