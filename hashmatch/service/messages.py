@@ -1,0 +1,166 @@
+"""Between the contract's messages and the model: translation, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hashmatch.index.refresher import Served
+from hashmatch.index.snapshot import LoadedList
+from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.scope import Scope
+from hashmatch.model.opinions import Opinion
+from hashmatch.model.verdicts import Cause
+from hashmatch.store.manifest import Generation, HistoryRecord, Manifest
+from hashmatch.v1 import common_pb2, list_service_pb2, match_service_pb2
+
+_NANOS = 1_000_000_000
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since 1970 as a message."""
+    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Timestamp(seconds=whole, nanos=rest * 1_000)
+
+
+def duration(seconds: float) -> Duration:
+    """Seconds, not negative, as a message."""
+    whole, rest = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Duration(seconds=whole, nanos=rest * 1_000)
+
+
+def seconds_of(message: Timestamp | Duration) -> float:
+    """A timestamp or duration in seconds."""
+    return message.seconds + message.nanos / _NANOS
+
+
+def scope_of(message: match_service_pb2.MatchScope) -> Scope:
+    """The scope that a request states. Raises `HashmatchError` INVALID_FIELD."""
+    scope = Scope(tuple(message.list_ids), message.min_sources or 1, message.newer_than_epoch)
+    scope.validate()
+    return scope
+
+
+def causes(found: Iterable[Cause]) -> list[common_pb2.UndeterminedCause]:
+    """Causes as messages."""
+    return [common_pb2.UndeterminedCause(reason=_reason(each), list_id=each.list_id) for each in found]
+
+
+def _reason(cause: Cause) -> common_pb2.UndeterminedReason:
+    return common_pb2.UndeterminedReason.ValueType(cause.reason)
+
+
+def vetting(generation: Generation) -> common_pb2.Vetting:
+    """How a generation was vetted."""
+    return common_pb2.Vetting(
+        approvals=generation.approvals,
+        approvals_required=generation.approvals_required,
+        published_at=timestamp(generation.published_at),
+    )
+
+
+def opinions(found: Iterable[Opinion], lists: Mapping[str, LoadedList], now: float) -> list[common_pb2.Opinion]:
+    """Opinions as messages."""
+    return [_opinion(each, lists[each.list_id], now) for each in found]
+
+
+def _opinion(opinion: Opinion, loaded: LoadedList, now: float) -> common_pb2.Opinion:
+    definition, statement = loaded.state.definition, opinion.statement
+    return common_pb2.Opinion(
+        body=definition.body,
+        list_id=opinion.list_id,
+        generation=opinion.generation,
+        nature=common_pb2.ListNature.ValueType(definition.nature),
+        label=statement.label,
+        scheme=statement.scheme,
+        jurisdiction=statement.jurisdiction,
+        flags=statement.flags,
+        updated_on=statement.updated_on,
+        source_key=opinion.source_key,
+        since_epoch=opinion.since_epoch,
+        vetting=vetting(loaded.generation),
+        stale=loaded.is_stale(now),
+        kind=common_pb2.MATCH_KIND_EXACT,
+    )
+
+
+def hash_result(
+    algorithm: int, finding: Finding, lists: Mapping[str, LoadedList], now: float
+) -> match_service_pb2.HashResult:
+    """The answer for one hash of an item."""
+    return match_service_pb2.HashResult(
+        algorithm=common_pb2.Algorithm.ValueType(algorithm),
+        verdict=common_pb2.Verdict.ValueType(finding.verdict),
+        causes=causes(finding.causes) if finding.causes else None,
+        opinions=opinions(finding.opinions, lists, now) if finding.opinions else None,
+        suppressed=finding.suppressed,
+        below_min_sources=finding.below_min_sources,
+    )
+
+
+def freshness(loaded: LoadedList, now: float) -> common_pb2.ListFreshness:
+    """How fresh a list is."""
+    return common_pb2.ListFreshness(
+        list_id=loaded.list_id,
+        generation=loaded.generation.number,
+        as_of=timestamp(loaded.generation.as_of),
+        age=duration(loaded.age(now)),
+        stale=loaded.is_stale(now),
+        nature=common_pb2.ListNature.ValueType(loaded.state.definition.nature),
+    )
+
+
+def snapshot_info(served: Served, lists: Iterable[LoadedList], now: float) -> common_pb2.SnapshotInfo:
+    """What an answer was given from."""
+    manifest = served.snapshot.manifest
+    return common_pb2.SnapshotInfo(
+        epoch=manifest.epoch,
+        published_at=timestamp(manifest.published_at),
+        confirmed_at=timestamp(served.confirmed_at),
+        answered_at=timestamp(now),
+        lists=[freshness(each, now) for each in lists],
+        approvals_required=manifest.approvals_required,
+    )
+
+
+def changes_since(manifest: Manifest, epoch: int) -> tuple[list[match_service_pb2.SnapshotChange], bool]:
+    """What was published after `epoch`, oldest first, and whether the record reaches back that far."""
+    records = [record for record in manifest.history if record.epoch > epoch and record.act != "compact"]
+    # Epochs begin at 1; a record of the epoch after the asked one, or of an older one, proves that none is missing.
+    reaches = not manifest.history or manifest.history[0].epoch <= epoch + 1
+    return [_change(record) for record in records], reaches
+
+
+def _change(record: HistoryRecord) -> match_service_pb2.SnapshotChange:
+    return match_service_pb2.SnapshotChange(
+        epoch=record.epoch,
+        published_at=timestamp(record.at),
+        list_id=record.list_id,
+        act=record.act,
+        generation=record.generation,
+        added=record.added,
+        removed=record.removed,
+    )
+
+
+def generation(found: Generation) -> list_service_pb2.Generation:
+    """A published state of a list."""
+    return list_service_pb2.Generation(
+        number=found.number,
+        epoch=found.epoch,
+        published_at=timestamp(found.published_at),
+        as_of=timestamp(found.as_of),
+        counts=algorithm_counts(found.counts),
+        vetting=vetting(found),
+        delivery_sha256=found.delivery_sha256,
+    )
+
+
+def algorithm_counts(counts: Mapping[int, int]) -> list[list_service_pb2.AlgorithmCount]:
+    """Hashes by algorithm."""
+    return [
+        list_service_pb2.AlgorithmCount(algorithm=common_pb2.Algorithm.ValueType(algorithm), hashes=count)
+        for algorithm, count in sorted(counts.items())
+    ]

@@ -1,0 +1,104 @@
+"""The floor: the highest epoch that this server has ever served, kept on its disk.
+
+A store that lost writes, in a failover or a restore from an old copy, shows an older manifest that verifies perfectly.
+Only who remembers the newer one can tell. So the floor is raised, durably, before an epoch is served, and nothing below
+it is served any more; a different manifest under the same epoch is refused as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import msgspec
+
+from hashmatch.store.manifest import Manifest
+
+
+class FloorError(Exception):
+    """The file of the floor cannot be read or written. It is never begun anew by itself: that would forget."""
+
+
+class ManifestRefusedError(Exception):
+    """A manifest that verifies and must not be served; `reason` is a stable word."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    store_id: str
+    epoch: int
+    content: str
+
+
+class EpochFloor:
+    """The floor in one file; thread-safe. Without a path it is kept in memory alone."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read the file where there is one. Raises `FloorError`."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._mark: _Mark | None = None
+        if path is not None and path.exists():
+            try:
+                self._mark = msgspec.json.decode(path.read_bytes(), type=_Mark)
+            except (OSError, msgspec.MsgspecError) as error:
+                raise FloorError(f"{path} cannot be read; without it an old list could be served as new") from error
+
+    def highest(self) -> int:
+        """The highest epoch seen; 0 if none."""
+        return 0 if self._mark is None else self._mark.epoch
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise `ManifestRefusedError` for a manifest that must not be served."""
+        mark = self._mark
+        if mark is None:
+            return
+        if manifest.store_id != mark.store_id:
+            raise ManifestRefusedError(
+                "other-store", "the store was begun anew; remove the epoch file if that is what you want"
+            )
+        if manifest.epoch < mark.epoch:
+            raise ManifestRefusedError(
+                "older-epoch", f"the store shows epoch {manifest.epoch}, epoch {mark.epoch} was served before"
+            )
+        if manifest.epoch == mark.epoch and content_of(manifest) != mark.content:
+            raise ManifestRefusedError("fork", f"the store shows another manifest under epoch {mark.epoch}")
+
+    def raise_to(self, manifest: Manifest) -> None:
+        """Remember a manifest, durably, before it is served. Raises `ManifestRefusedError` and `FloorError`."""
+        with self._lock:
+            self.check(manifest)
+            mark = _Mark(manifest.store_id, manifest.epoch, content_of(manifest))
+            if mark == self._mark:
+                return
+            if self._path is not None:
+                _write_durably(self._path, msgspec.json.encode(mark))
+            self._mark = mark
+
+
+def content_of(manifest: Manifest) -> str:
+    """The SHA-256 of what a manifest publishes, whatever its renewals."""
+    undated = msgspec.structs.replace(manifest, renewals=0, expires_at=0.0)
+    return hashlib.sha256(msgspec.msgpack.encode(undated)).hexdigest()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    scratch = path.with_suffix(".new")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise FloorError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,27 @@
+"""The store as one thing: everything that lies in Redis under one namespace and one sealing key."""
+
+from __future__ import annotations
+
+from hashmatch.store.connection import Connection
+from hashmatch.store.keys import Keys
+from hashmatch.store.manifest import ManifestStore
+from hashmatch.store.segments import SegmentStore
+from hashmatch.store.stagings import StagingStore
+from hashmatch.store.suppressions import SuppressionStore
+from hashmatch.trust.sealing import SealingKey
+
+
+class Store:
+    """The parts of the store, over one connection."""
+
+    def __init__(self, connection: Connection, sealing_key: SealingKey, namespace: str = "hashmatch") -> None:
+        self.connection = connection
+        self.keys = Keys(namespace)
+        self.manifests = ManifestStore(connection, self.keys, sealing_key)
+        self.segments = SegmentStore(connection, self.keys, sealing_key)
+        self.suppressions = SuppressionStore(connection, self.keys, sealing_key)
+        self.stagings = StagingStore(connection, self.keys, sealing_key)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
