@@ -32,10 +32,11 @@ from structlog.typing import FilteringBoundLogger
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service.admission import Admission, ListenerAdmission
+from hashmatch.service.call_metrics import MethodMetrics
 from hashmatch.service.calls import Call, Note, enter_call
 from hashmatch.service.identity import AccessRules, IdentitySource
 from hashmatch.service.logs import Event
-from hashmatch.service.metrics import MethodMetrics, Metrics
+from hashmatch.service.metrics import Metrics
 from hashmatch.service.statuses import DETAILS_METADATA, code_of, details_of, message_of
 
 REQUEST_ID_METADATA: Final = "x-request-id"
@@ -137,7 +138,7 @@ class _Method:
     async def unary_unary(self, message: bytes, context: Context) -> Any:
         async def work() -> Any:
             response = await self._behaviour(self._decoded(message), context)
-            self._metrics.sent.inc()
+            self._metrics.sent += 1
             return response
 
         return await self._guarded(context, work)
@@ -145,7 +146,7 @@ class _Method:
     async def stream_unary(self, messages: AsyncIterator[bytes], context: Context) -> Any:
         async def work() -> Any:
             response = await self._behaviour(self._requests(messages), context)
-            self._metrics.sent.inc()
+            self._metrics.sent += 1
             return response
 
         return await self._guarded(context, work)
@@ -171,14 +172,14 @@ class _Method:
         async with aclosing(self._behaviour(request, context)) as responses:
             async for response in responses:
                 await context.write(response)
-                self._metrics.sent.inc()
+                self._metrics.sent += 1
 
     async def _requests(self, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for message in messages:
             yield self._decoded(message)
 
     def _decoded(self, message: bytes) -> Any:
-        self._metrics.received.inc()
+        self._metrics.received += 1
         if self._decode is None:
             return message
         try:
@@ -190,7 +191,7 @@ class _Method:
         call = Call(request_id=_request_id(context), started=self._guard._clock.monotonic())
         enter_call(call)
         context.set_trailing_metadata(((REQUEST_ID_METADATA, call.request_id),))
-        self._metrics.started.inc()
+        self._metrics.started += 1
         admitted = False
         code, reason = "UNKNOWN", ""
         try:
@@ -245,8 +246,7 @@ class _Method:
 
     def _account(self, call: Call, code: str, reason: str) -> None:
         duration = self._guard._clock.monotonic() - call.started
-        self._metrics.handled(code)
-        self._metrics.handling.observe(duration)
+        self._metrics.finish(code, duration)
         fields: dict[str, Note] = call.notes
         fields.update(
             method=self.path,

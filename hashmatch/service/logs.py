@@ -27,8 +27,8 @@ EventDict = MutableMapping[str, Any]
 
 REDACTED = "[redacted]"
 
-# These are ours, are not derived from content, and are long enough to look like a digest.
-_ALLOWED = frozenset({"request_id", "staging_id", "trace_id", "segment"})
+# These values are ours, are not derived from content, and are long enough to look like a digest.
+_ALLOWED = frozenset({"request_id", "staging_id", "trace_id", "segment", "method"})
 _SHORTEST_DIGEST = 32
 _HEX_RUN = re.compile(rf"[0-9a-fA-F]{{{_SHORTEST_DIGEST},}}")
 # A bytes object inside a message, as its repr: KeyError(b'\x12...') would carry a digest into a traceback.

@@ -1,8 +1,8 @@
 """What Prometheus sees. Names and labels here are relied on by alerts and dashboards: changing one breaks them.
 
-The gRPC metrics have the names and labels of go-grpc-middleware, so that existing dashboards read them. Labels are
-bounded: methods are those that are registered, reasons and verdicts are enumerations, and the series of a list end when
-the list is withdrawn. No label or value is ever derived from a hash.
+The metrics of calls are in `call_metrics`. Labels are bounded: methods are those that are registered, reasons and
+verdicts are enumerations, and the series of a list end when the list is withdrawn. No label or value is ever derived
+from a hash.
 
 Nothing is registered at import: a `Metrics` belongs to the registry that it is given.
 """
@@ -27,9 +27,8 @@ from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.lists import ListNature
 from hashmatch.model.verdicts import UndeterminedReason, Verdict
+from hashmatch.service.call_metrics import CallMetrics, MethodMetrics
 
-# From a table lookup to a batch that waits for the store, in seconds.
-_CALL_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # From a handful of entries to a hundred million, in seconds.
 _LOAD_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 
@@ -42,29 +41,6 @@ class ListSeries:
     entries: Mapping[Algorithm, int]
     as_of: float
     max_age: float
-
-
-class MethodMetrics:
-    """The metrics of one gRPC method, bound to its labels once because looking them up costs more than counting."""
-
-    __slots__ = ("_handled", "_handled_by_code", "_labels", "handling", "received", "sent", "started")
-
-    def __init__(self, metrics: Metrics, grpc_type: str, service: str, method: str) -> None:
-        self._labels = (grpc_type, service, method)
-        self.started = metrics.started.labels(*self._labels)
-        self.received = metrics.received.labels(*self._labels)
-        self.sent = metrics.sent.labels(*self._labels)
-        self.handling = metrics.handling.labels(*self._labels)
-        self._handled = metrics.handled
-        self._handled_by_code: dict[str, Counter] = {}
-        self.handled("OK", 0)
-
-    def handled(self, code: str, amount: int = 1) -> None:
-        """Count calls that ended with `code`, the name of a gRPC status."""
-        counter = self._handled_by_code.get(code)
-        if counter is None:
-            counter = self._handled_by_code[code] = self._handled.labels(*self._labels, code)
-        counter.inc(amount)
 
 
 class Metrics:
@@ -92,20 +68,8 @@ class Metrics:
         self._counted_for: dict[str, set[tuple[Counter, tuple[str, ...]]]] = {}
 
     def _define_calls(self, registry: CollectorRegistry) -> None:
-        labels = ("grpc_type", "grpc_service", "grpc_method")
-        self.started = Counter("grpc_server_started_total", "Calls begun.", labels, registry=registry)
-        self.handled = Counter(
-            "grpc_server_handled_total", "Calls ended, by status.", (*labels, "grpc_code"), registry=registry
-        )
-        self.handling = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from the first message of a call to its end.",
-            labels,
-            buckets=_CALL_BUCKETS,
-            registry=registry,
-        )
-        self.received = Counter("grpc_server_msg_received_total", "Messages received.", labels, registry=registry)
-        self.sent = Counter("grpc_server_msg_sent_total", "Messages sent.", labels, registry=registry)
+        self._calls = CallMetrics()
+        registry.register(self._calls)
         self.inflight = Gauge(
             "hashmatch_inflight_requests", "Calls being worked on.", ("listener", "kind"), registry=registry
         )
@@ -179,7 +143,7 @@ class Metrics:
 
     def method(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
         """The metrics of a method. `grpc_type` is unary, client_stream, server_stream or bidi_stream."""
-        return MethodMetrics(self, grpc_type, service, method)
+        return self._calls.method(grpc_type, service, method)
 
     def count_hashes(self, algorithm: Algorithm | None, verdict: Verdict, amount: int = 1) -> None:
         """Count hashes answered with `verdict`; `algorithm` is None if it is unknown."""

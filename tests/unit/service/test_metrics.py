@@ -55,9 +55,8 @@ def a_list(list_id: str, as_of: float = 1_000_000.0) -> ListSeries:
 
 def fill(metrics: Metrics) -> None:
     method = metrics.method("unary", "hashmatch.v1.MatchService", "BatchMatch")
-    method.started.inc()
-    method.handled("OK")
-    method.handling.observe(0.001)
+    method.started += 1
+    method.finish("OK", 0.001)
     metrics.inflight.labels("matching", "unary").set(1)
     metrics.shed.labels("matching", "unary-full").inc()
     metrics.count_hashes(Algorithm.SHA256, Verdict.NO_KNOWN_MATCH, 7)
@@ -89,6 +88,21 @@ def test_labels_come_from_the_model(metrics: Metrics, registry: CollectorRegistr
     assert value("hashmatch_matches_total", {"list_id": "a", "algorithm": "sha256", "nature": "illegal"}) == 1
     assert value("hashmatch_list_entries", {"list_id": "b", "algorithm": "md5"}) == 5
     assert value("hashmatch_build_info", {"version": "1.2.3"}) == 1
+
+
+def test_calls_are_counted_in_the_bucket_that_holds_them(metrics: Metrics, registry: CollectorRegistry) -> None:
+    method = metrics.method("unary", "a.Service", "Method")
+    for seconds in (0.0, 0.0005, 0.0006, 100.0):
+        method.finish("OK", seconds)
+    assert metrics.method("unary", "a.Service", "Method") is method
+    labels = {"grpc_type": "unary", "grpc_service": "a.Service", "grpc_method": "Method"}
+
+    def bucket(bound: str) -> float | None:
+        return registry.get_sample_value("grpc_server_handling_seconds_bucket", labels | {"le": bound})
+
+    assert [bucket(bound) for bound in ("0.0005", "0.001", "30.0", "+Inf")] == [2, 3, 3, 4]
+    assert registry.get_sample_value("grpc_server_handling_seconds_count", labels) == 4
+    assert registry.get_sample_value("grpc_server_handling_seconds_sum", labels) == pytest.approx(100.0011)
 
 
 def test_a_list_turns_stale_by_itself(metrics: Metrics, registry: CollectorRegistry, clock: ManualClock) -> None:
