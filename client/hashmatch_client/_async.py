@@ -17,6 +17,7 @@ from hashmatch_client import _batch, _transport, _wire
 from hashmatch_client._batcher import Batcher, Terms
 from hashmatch_client._bulk import BulkRun, async_columns
 from hashmatch_client._errors import (
+    ApiError,
     DeadlineExceededError,
     HashmatchClientError,
     ProtocolViolationError,
@@ -194,6 +195,13 @@ class AsyncHashmatchClient:
             async for response in responses:
                 yield run.answer(response)
             run.stream_ended()
+        except ApiError as error:
+            if error.code is grpc.StatusCode.INTERNAL and not error.reason:
+                # Not a word of the server's: grpcio was writing when the stream ended and lost the status.
+                raise UnavailableError(
+                    "the stream broke while more was being sent", code=error.code, request_id=request_id
+                ) from error
+            raise
         finally:
             call.cancel()
 

@@ -108,7 +108,7 @@ class TableReport:
     def add(self, checked: Checked) -> None:
         """Keeps the rows of an item for the table."""
         if checked.verdict is not Verdict.NO_KNOWN_MATCH or self._show_all:
-            self._rows += _rows(checked)
+            self._rows += dict.fromkeys(_rows(checked))
 
     def finish(self, tally: Tally) -> None:
         """Draws the table and writes the counts."""

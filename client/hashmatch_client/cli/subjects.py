@@ -57,13 +57,17 @@ def subjects_of_lines(lines: Iterable[str], source: str) -> Iterator[Subject]:
 def lines_of(source: str) -> Iterator[Iterator[str]]:
     """The lines of a file, or of standard input for `-`; UTF-8, or UTF-16 with a byte order mark."""
     if source == "-":
-        yield _bounded(_decoded(cast(BufferedReader, sys.stdin.buffer)))
+        lines = _decoded(cast(BufferedReader, sys.stdin.buffer))
+        try:
+            yield _bounded(lines)
+        finally:
+            lines.detach()  # standard input is not ours to close
         return
-    with Path(source).open("rb") as file:
-        yield _bounded(_decoded(file))
+    with Path(source).open("rb") as file, _decoded(file) as lines:
+        yield _bounded(lines)
 
 
-def _decoded(raw: BufferedReader) -> TextIO:
+def _decoded(raw: BufferedReader) -> TextIOWrapper:
     encoding = "utf-16" if raw.peek(2)[:2] in (BOM_UTF16_BE, BOM_UTF16_LE) else "utf-8-sig"
     errors = "replace" if encoding == "utf-16" else "surrogateescape"
     return TextIOWrapper(raw, encoding, errors, newline="\n")
