@@ -150,5 +150,6 @@ class PlainBlocks:
         lengths = np.frombuffer(plain[: 4 * rows], "<u4")
         if len(lengths) != rows or inflater.unconsumed_tail or len(plain) != 4 * rows + int(lengths.sum()):
             raise BlockError("the payloads of a block do not add up")
-        edges = np.concatenate(([0], np.cumsum(lengths))) + 4 * rows
+        edges = np.full(rows + 1, 4 * rows, np.int64)
+        edges[1:] += np.cumsum(lengths, dtype=np.int64)
         return [plain[edges[row] : edges[row + 1]] for row in range(rows)]
