@@ -91,7 +91,10 @@ class Connection:
         return self._run(lambda: self._client.exists(*keys)) if keys else 0
 
     def compare_and_set(self, key: bytes, expected: bytes, value: bytes) -> bool:
-        """Set `key` if its value is still `expected` (empty: if there is none); False if it is not."""
+        """Set `key` if its value is still `expected` (empty: if there is none); False if it is not.
+
+        True also if it has `value` already: the reply to the first attempt may have been lost on the way.
+        """
         return bool(self._run(lambda: self._compare_and_set(keys=[key], args=[expected, value])))
 
     def hash_get(self, key: bytes, field: str) -> bytes | None:
@@ -184,8 +187,9 @@ def _describe(error: Exception) -> str:
 
 
 _COMPARE_AND_SET = """
-local current = redis.call('GET', KEYS[1])
-if (current or '') ~= ARGV[1] then return 0 end
+local current = redis.call('GET', KEYS[1]) or ''
+if current == ARGV[2] then return 1 end
+if current ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
