@@ -289,9 +289,10 @@ class Publisher:
             state = manifest.lists.get(list_id)
             if state is None or state.generation is None or not set(before) <= set(state.generation.segments):
                 raise ManifestConflictError("the list has moved on")
-            kept = [info for info in state.generation.segments if info not in set(before)]
-            kinds = {info.kind for info in after}
-            segments = (*after, *kept) if kinds else tuple(kept)
+            segments = list(state.generation.segments)
+            # In the place of those that they were made from: a base stays older than deltas that were folded.
+            at = min(segments.index(info) for info in before)
+            segments[at:] = [*after, *(info for info in segments[at:] if info not in set(before))]
             generation = msgspec.structs.replace(state.generation, segments=tuple(segments))
             record = self._acts.record(epoch, "compact", actor, list_id=list_id, generation=generation.number)
             return with_state(manifest, msgspec.structs.replace(state, generation=generation), record)
