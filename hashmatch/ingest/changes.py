@@ -125,7 +125,9 @@ def _replace(changes: Changes, kind: int, rows: Rows | None, current: CurrentLis
         _set_count(changes, kind, len(rows))
         return
     positions = positions_in(rows, before)
-    numbers = np.where(positions >= 0, before.refs[positions].astype(np.int64), -1)
+    listed = positions >= 0
+    numbers = np.full(len(rows), -1, np.int64)
+    numbers[listed] = before.refs[positions[listed]]
     same_payload = _same_payloads(rows, before, positions)
     rows, same = _with_first_appearances(rows, numbers, before.sets)
     same &= same_payload
