@@ -79,6 +79,8 @@ class Collector:
         notes = self._store.stagings.notes()
         if not notes:
             return 0
+        # The stagings before the manifest: one that is published in between is then known from either.
+        stagings = self._store.stagings.all()
         sealed = self._store.manifests.load()
         if sealed is None:
             # Without a manifest nobody can tell what is referred to.
@@ -87,14 +89,16 @@ class Collector:
         referred = {*sealed.manifest.segments()}
         if sealed.manifest.suppressions is not None:
             referred.add(sealed.manifest.suppressions.blob_id)
-        for staging in self._store.stagings.all():
+        staged = set()
+        for staging in stagings:
             if staging.state == STAGED:
-                referred.update(info.segment_id for info in staging.segments())
+                staged.update(info.segment_id for info in staging.segments())
             elif now - staging.staged_at > self._grace:
                 self._store.stagings.remove(staging.staging_id)
         deleted = 0
         for identifier, note in notes.items():
-            if now - note.noted_at <= self._grace:
+            # What is staged keeps its note: nobody notes it again when the staging is discarded.
+            if now - note.noted_at <= self._grace or identifier in staged:
                 continue
             if identifier not in referred:
                 if note.segment is not None:
