@@ -7,6 +7,7 @@ the effect. No record holds a hash of a file.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -45,19 +46,25 @@ class AuditLog:
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise _cannot_open(path, error) from error
+        try:
             os.chmod(path, 0o600)  # noqa: PTH101
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._sequence = 0
+            self._previous = _GENESIS
+            self._size = 0
+            for record, line in read_records(path):
+                self._sequence = record.sequence
+                self._previous = _hash(line)
+                self._size += len(line) + 1
         except OSError as error:
-            raise AuditError(f"the audit log {path} cannot be opened: {error.strerror}") from error
-        self._sequence = 0
-        self._previous = _GENESIS
-        whole = 0
-        for record, line in read_records(path):
-            self._sequence = record.sequence
-            self._previous = _hash(line)
-            whole += len(line) + 1
-        self._file.truncate(whole)
+            self._file.close()
+            raise _cannot_open(path, error) from error
+        except AuditError:
+            self._file.close()
+            raise
 
     def append(self, act: str, actor: str, **details: str | int | float | bool) -> AuditRecord:
         """Write a record and wait until it is on the disk. Raises `AuditError`."""
@@ -71,14 +78,18 @@ class AuditLog:
                 previous=self._previous,
             )
             line = msgspec.json.encode(record)
+            written = line + b"\n"
             try:
-                self._file.write(line + b"\n")
-                self._file.flush()
+                # What a crash or an append that failed left behind: nothing took effect under it.
+                self._file.truncate(self._size)
+                if self._file.write(written) != len(written):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(self._file.fileno())
             except OSError as error:
                 raise AuditError(f"the audit log cannot be written: {error.strerror}") from error
             self._sequence = record.sequence
             self._previous = _hash(line)
+            self._size += len(written)
             return record
 
     def close(self) -> None:
@@ -104,6 +115,10 @@ def read_records(path: Path) -> Iterator[tuple[AuditRecord, bytes]]:
                 raise AuditError(f"record {number} of the audit log does not follow from the one before")
             previous = _hash(line[:-1])
             yield record, line[:-1]
+
+
+def _cannot_open(path: Path, error: OSError) -> AuditError:
+    return AuditError(f"the audit log {path} cannot be opened: {error.strerror}")
 
 
 def _hash(line: bytes) -> str:
