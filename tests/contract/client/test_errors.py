@@ -1,8 +1,12 @@
 """Every failure is an exception that says what a program needs to know."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import hashmatch_client
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import status_pb2
 from hashmatch_client import (
     Algorithm,
     ApiError,
@@ -119,9 +123,8 @@ def test_details_that_cannot_be_read_do_not_hide_the_failure(details):
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, HashmatchClient(channel=channel) as client:
-            with pytest.raises(UnavailableError) as caught:
-                client.snapshot()
+        with HashmatchClient(f"127.0.0.1:{port}", retry=NO_RETRY) as client, pytest.raises(UnavailableError) as caught:
+            client.snapshot()
     finally:
         server.stop(None).wait()
     assert (caught.value.reason, caught.value.message) == ("", "no")
