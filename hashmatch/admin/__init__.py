@@ -1,1 +1,4 @@
-"""The operator's command line."""
+"""The operator's command line, `hashmatch-admin`.
+
+It speaks to ListAdminService over gRPC as any other program could, and knows nothing of the store.
+"""

@@ -103,7 +103,7 @@ class Refresher:
             return Look(Outcome.EMPTY, "the manifest is gone")
         self._floor.check(sealed.manifest)
         snapshot = self._loader.load(sealed.manifest, None if served is None else served.snapshot)
-        self._floor.raise_to(sealed.manifest)
+        self._floor.raise_to(sealed)
         self.served = Served(snapshot, parse_header(sealed.raw), now, monotonic)
         return Look(Outcome.LOADED, seconds=self._clock.monotonic() - began)
 

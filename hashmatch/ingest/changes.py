@@ -195,10 +195,10 @@ def _with_first_appearances(rows: Rows, numbers: Positions, before: tuple[Statem
     for index, pair in enumerate(distinct.tolist()):
         ref, number = divmod(pair, len(before) + 1)
         earlier: StatementSet = before[number - 1] if number else ()
-        first_seen = {_undated(each): each for each in sorted(earlier, reverse=True)}
-        now: StatementSet = tuple(
-            first_seen[_undated(each)] if _undated(each) in first_seen else each for each in rows.sets[ref]
-        )
+        first_seen: dict[Statement, Statement] = {}
+        for each in sorted(earlier, reverse=True):
+            first_seen[_undated(each)] = each
+        now = tuple([first_seen.get(_undated(each), each) for each in rows.sets[ref]])
         refs[index] = interner.number(now)
         same[index] = bool(number) and now == earlier
     kept = Rows(rows.kind, rows.digests, rows.placed, refs[inverse], tuple(interner.sets), rows.payloads)

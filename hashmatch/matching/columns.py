@@ -80,6 +80,13 @@ class ColumnQuestion:
             source.needs_store for loaded in self._carriers.values() for source in loaded.chains[self._algorithm]
         )
 
+    def give_up(self) -> ColumnAnswer:
+        """The answer without asking the store: what `probe` let through is NOT_DETERMINED."""
+        finding = Finding(Verdict.NOT_DETERMINED, causes=(Cause(UndeterminedReason.WORK_LIMIT),))
+        numbers = np.zeros(len(self._candidates), np.int64)
+        found = (finding,) if len(numbers) else ()
+        return ColumnAnswer(self.count, self._doubts, self._candidates, numbers, found, len(numbers))
+
     def confirm(self, *, source_keys: bool = False) -> ColumnAnswer:
         """Settle what `probe` let through. With `source_keys`, findings are not shared and name the entries' keys."""
         if not len(self._candidates) or self._table is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hashmatch.matching.columns import ColumnQuestion
+from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.evaluation import Finding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
@@ -73,10 +73,16 @@ class ItemsQuestion:
 
     def confirm(self) -> list[ItemAnswer]:
         """The answers, in the order of the items."""
+        return self._answers({name: column.confirm(source_keys=True) for name, column in self._columns.items()})
+
+    def give_up(self) -> list[ItemAnswer]:
+        """The answers without asking the store: what `probe` let through is NOT_DETERMINED."""
+        return self._answers({name: column.give_up() for name, column in self._columns.items()})
+
+    def _answers(self, answers: Mapping[Algorithm, ColumnAnswer]) -> list[ItemAnswer]:
         findings: dict[Algorithm, dict[int, Finding]] = {}
         silence: dict[Algorithm, Finding] = {}
-        for algorithm, column in self._columns.items():
-            answer = column.confirm(source_keys=True)
+        for algorithm, answer in answers.items():
             silence[algorithm] = _with_doubts(Finding(Verdict.NO_KNOWN_MATCH), answer.doubts)
             findings[algorithm] = {
                 position: _with_doubts(answer.findings[number], answer.doubts)

@@ -181,6 +181,13 @@ class StoreSection(Section, frozen=True, kw_only=True):
             "seen: keep it below one second.",
         ),
     ] = 0.25
+    archive: Annotated[
+        bool,
+        Meta(
+            description="Whether a server with administration keeps sealed copies of what it publishes in "
+            "`server.data_dir`, from which it restores a store that lost data. Costs the disk what the store holds."
+        ),
+    ] = True
     username: Annotated[str, Meta(description="The ACL user of the store; needs `store.password_file`.")] = ""
     password_file: Annotated[str, Meta(description="The file that holds the store's password.")] = ""
 

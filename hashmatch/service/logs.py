@@ -44,6 +44,14 @@ class Event(enum.StrEnum):
     RPC_FAILED = "rpc-failed"
     HEALTH_CHANGED = "health-changed"
     MONITORING_STARTED = "monitoring-started"
+    SERVER_STARTED = "server-started"
+    SERVER_STOPPED = "server-stopped"
+    SNAPSHOT_LOADED = "snapshot-loaded"
+    STORE_STATE = "store-state"
+    DELIVERY_STAGED = "delivery-staged"
+    MAINTENANCE_DONE = "maintenance-done"
+    MAINTENANCE_FAILED = "maintenance-failed"
+    POLICY_RELAXED = "policy-relaxed"
 
 
 def configure(*, level: str = "info", format: str = "json", stream: TextIO | None = None) -> None:  # noqa: A002

@@ -45,11 +45,10 @@ def scope_of(message: match_service_pb2.MatchScope) -> Scope:
 
 def causes(found: Iterable[Cause]) -> list[common_pb2.UndeterminedCause]:
     """Causes as messages."""
-    return [common_pb2.UndeterminedCause(reason=_reason(each), list_id=each.list_id) for each in found]
-
-
-def _reason(cause: Cause) -> common_pb2.UndeterminedReason:
-    return common_pb2.UndeterminedReason.ValueType(cause.reason)
+    return [
+        common_pb2.UndeterminedCause(reason=common_pb2.UndeterminedReason.ValueType(each.reason), list_id=each.list_id)
+        for each in found
+    ]
 
 
 def vetting(generation: Generation) -> common_pb2.Vetting:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from hashmatch.store.manifest import Manifest
+from hashmatch.store.manifest import Manifest, SealedManifest
 
 
 class FloorError(Exception):
@@ -69,16 +69,30 @@ class EpochFloor:
         if manifest.epoch == mark.epoch and content_of(manifest) != mark.content:
             raise ManifestRefusedError("fork", f"the store shows another manifest under epoch {mark.epoch}")
 
-    def raise_to(self, manifest: Manifest) -> None:
+    def raise_to(self, sealed: SealedManifest) -> None:
         """Remember a manifest, durably, before it is served. Raises `ManifestRefusedError` and `FloorError`."""
+        manifest = sealed.manifest
         with self._lock:
             self.check(manifest)
             mark = _Mark(manifest.store_id, manifest.epoch, content_of(manifest))
             if mark == self._mark:
                 return
             if self._path is not None:
+                # First the mark: a crash in between leaves a manifest that is below it, and so is not restored.
                 _write_durably(self._path, msgspec.json.encode(mark))
+                _write_durably(self._manifest_path(self._path), sealed.raw)
             self._mark = mark
+
+    def sealed_manifest(self) -> bytes | None:
+        """The manifest of the floor as it was sealed; None if it is not known."""
+        try:
+            return None if self._path is None else self._manifest_path(self._path).read_bytes()
+        except OSError:
+            return None
+
+    @staticmethod
+    def _manifest_path(path: Path) -> Path:
+        return path.with_suffix(".manifest")
 
 
 def content_of(manifest: Manifest) -> str:

@@ -14,6 +14,7 @@ from hashmatch.columns.placement import Digests, PlacementSecret, as_words, plac
 from hashmatch.columns.rows import SOURCE_KEY_DIGEST_SIZE, SOURCE_KEYS, Rows, joined_payloads
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement, StatementSet
+from hashmatch.store.archive import Archive, ArchiveWriter
 from hashmatch.store.blocks import BlockError, PlainBlocks, block_count, pack
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
@@ -68,10 +69,14 @@ class _Seal:
 class SegmentStore:
     """Writes and opens the segments of one namespace."""
 
-    def __init__(self, connection: Connection, keys: Keys, sealing_key: SealingKey) -> None:
+    def __init__(
+        self, connection: Connection, keys: Keys, sealing_key: SealingKey, archive: Archive | None = None
+    ) -> None:
+        """What is written is copied to `archive` where there is one."""
         self.connection = connection
         self.keys = keys
         self._sealing_key = sealing_key
+        self._archive = archive
 
     def write(self, rows: Rows, *, note_pending: Callable[[SegmentInfo], None]) -> SegmentInfo:
         """Seal and write rows as a new segment that nothing refers to yet.
@@ -85,17 +90,38 @@ class SegmentStore:
         live_rows = int(np.count_nonzero(rows.live))
         info = SegmentInfo(segment_id, salt, rows.kind, len(rows), live_rows, blocks, 0)
         note_pending(info)
+        copy = None if self._archive is None else self._archive.writer(segment_id)
         sets = seal.seal(_SETS_NUMBER, zlib.compress(msgspec.msgpack.encode(rows.sets)))
-        self.connection.set(self.keys.sets(segment_id), sets)
+        self._put({self.keys.sets(segment_id): sets}, copy)
         sealed_bytes = len(sets)
         prefix = self.keys.block_prefix(segment_id)
         for first, parts in pack(rows, blocks):
             for low in range(0, len(parts), BLOCKS_PER_COMMAND):
                 numbers = range(first + low, first + min(low + BLOCKS_PER_COMMAND, len(parts)))
                 sealed = {b"%b%d" % (prefix, number): seal.seal(number, parts[number - first]) for number in numbers}
-                self.connection.set_many(sealed)
+                self._put(sealed, copy)
                 sealed_bytes += sum(map(len, sealed.values()))
+        if copy is not None:
+            copy.finish()
         return msgspec.structs.replace(info, sealed_bytes=sealed_bytes)
+
+    def _put(self, values: dict[bytes, bytes], copy: ArchiveWriter | None) -> None:
+        self.connection.set_many(values)
+        if copy is not None:
+            copy.add(values)
+
+    def is_whole(self, info: SegmentInfo) -> bool:
+        """Whether the store has every key of a segment; what lies under them is not looked at."""
+        keys = self._all_keys(info)
+        return all(
+            self.connection.count_existing(part) == len(part)
+            for low in range(0, len(keys), BLOCKS_PER_COMMAND)
+            if (part := keys[low : low + BLOCKS_PER_COMMAND])
+        )
+
+    def _all_keys(self, info: SegmentInfo) -> list[bytes]:
+        prefix = self.keys.block_prefix(info.segment_id)
+        return [self.keys.sets(info.segment_id), *(b"%b%d" % (prefix, number) for number in range(info.blocks))]
 
     def open(self, info: SegmentInfo) -> SegmentReader:
         """A reader of a segment; reads nothing yet."""
@@ -103,12 +129,11 @@ class SegmentStore:
 
     def delete(self, info: SegmentInfo) -> None:
         """Delete a segment. Raises `StoreUnavailableError`."""
-        prefix = self.keys.block_prefix(info.segment_id)
-        for low in range(0, info.blocks, BLOCKS_PER_COMMAND):
-            self.connection.delete(
-                b"%b%d" % (prefix, number) for number in range(low, min(low + BLOCKS_PER_COMMAND, info.blocks))
-            )
-        self.connection.delete([self.keys.sets(info.segment_id)])
+        keys = self._all_keys(info)
+        for low in range(0, len(keys), BLOCKS_PER_COMMAND):
+            self.connection.delete(keys[low : low + BLOCKS_PER_COMMAND])
+        if self._archive is not None:
+            self._archive.delete(info.segment_id)
 
 
 class SegmentReader:

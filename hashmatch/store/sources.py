@@ -71,6 +71,8 @@ class BlockCache:
         self.size_bytes = 0
         self.hits = 0
         self.misses = 0
+        # Segments of which a block was found missing or wrong, until somebody finds them whole again.
+        self.damaged: set[str] = set()
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 
@@ -140,6 +142,8 @@ class StoredSegment:
             for index, block in zip(missing, fetched, strict=True):
                 blocks[index] = block
             kept = [(numbers[index], block) for index in missing if (block := blocks[index]) is not None]
+            if len(kept) < len(missing):
+                self._cache.damaged.add(self.info.segment_id)
             self._cache.put_many(self.info.segment_id, kept)
         return blocks
 

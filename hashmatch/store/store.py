@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashmatch.store.archive import Archive
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.store.manifest import ManifestStore
@@ -14,12 +15,20 @@ from hashmatch.trust.sealing import SealingKey
 class Store:
     """The parts of the store, over one connection."""
 
-    def __init__(self, connection: Connection, sealing_key: SealingKey, namespace: str = "hashmatch") -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        sealing_key: SealingKey,
+        namespace: str = "hashmatch",
+        archive: Archive | None = None,
+    ) -> None:
+        """What is written is copied to `archive` where there is one."""
+        self.archive = archive
         self.connection = connection
         self.keys = Keys(namespace)
         self.manifests = ManifestStore(connection, self.keys, sealing_key)
-        self.segments = SegmentStore(connection, self.keys, sealing_key)
-        self.suppressions = SuppressionStore(connection, self.keys, sealing_key)
+        self.segments = SegmentStore(connection, self.keys, sealing_key, archive)
+        self.suppressions = SuppressionStore(connection, self.keys, sealing_key, archive)
         self.stagings = StagingStore(connection, self.keys, sealing_key)
 
     def close(self) -> None:

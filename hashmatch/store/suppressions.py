@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from hashmatch.store.archive import Archive
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.store.manifest import SuppressionsInfo
@@ -44,7 +45,11 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
 class SuppressionStore:
     """Writes and reads whole versions. Methods raise `StoreUnavailableError`."""
 
-    def __init__(self, connection: Connection, keys: Keys, sealing_key: SealingKey) -> None:
+    def __init__(
+        self, connection: Connection, keys: Keys, sealing_key: SealingKey, archive: Archive | None = None
+    ) -> None:
+        """What is written is copied to `archive` where there is one."""
+        self._archive = archive
         self._connection = connection
         self._keys = keys
         self._sealer = sealing_key.sealer(b"", b"suppressions")
@@ -55,6 +60,10 @@ class SuppressionStore:
         blob_id = secrets.token_hex(8)
         sealed = self._sealer.seal_with_random_nonce(msgspec.msgpack.encode(content), blob_id.encode())
         self._connection.set(self._keys.suppressions(blob_id), sealed)
+        if self._archive is not None:
+            copy = self._archive.writer(blob_id)
+            copy.add({self._keys.suppressions(blob_id): sealed})
+            copy.finish()
         return SuppressionsInfo(blob_id, len(content))
 
     def read(self, info: SuppressionsInfo | None) -> list[Suppression]:
@@ -73,3 +82,9 @@ class SuppressionStore:
     def delete(self, info: SuppressionsInfo) -> None:
         """Delete a version."""
         self._connection.delete([self._keys.suppressions(info.blob_id)])
+        if self._archive is not None:
+            self._archive.delete(info.blob_id)
+
+    def is_whole(self, info: SuppressionsInfo) -> bool:
+        """Whether the store has a version."""
+        return self._connection.count_existing([self._keys.suppressions(info.blob_id)]) == 1

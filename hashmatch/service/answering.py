@@ -1,0 +1,101 @@
+"""Runs questions: what needs no waiting on the event loop, what may wait on threads, and all of it within its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from hashmatch.index.refresher import Refresher, Served
+from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.scope import Scope, View, view
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.clock import Clock
+from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
+from hashmatch.service.metrics import Metrics
+
+A = TypeVar("A", covariant=True)
+_Answer = TypeVar("_Answer")
+
+# A probe of this many digests takes well under half a millisecond: less than handing it to a thread and back costs.
+PROBE_ON_LOOP = 16_384
+# The share of the time to the deadline that the store may take; the rest is for saying that it took too long.
+_PATIENCE = 0.8
+
+
+class Question(Protocol[A]):
+    """A question of two steps; see `ColumnQuestion`."""
+
+    def confirm(self) -> A:
+        """Settle what the filters let through; may wait for the store."""
+        ...
+
+    def give_up(self) -> A:
+        """The answer without asking the store: what the filters let through is NOT_DETERMINED."""
+        ...
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether `confirm` may wait."""
+        ...
+
+
+class Answering:
+    """What every matching call shares: the snapshot in use, threads for waiting, and the counts."""
+
+    def __init__(self, refresher: Refresher, clock: Clock, metrics: Metrics, *, threads: int) -> None:
+        self.refresher = refresher
+        self.clock = clock
+        self.metrics = metrics
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="matching")
+
+    def close(self) -> None:
+        """Wait for the threads to end."""
+        self._threads.shutdown(cancel_futures=True)
+
+    @property
+    def served(self) -> Served | None:
+        """What is answered from; None until the first snapshot is loaded."""
+        return self.refresher.served
+
+    def view(self, served: Served | None, scope: Scope) -> View | None:
+        """The scope upon what is served. Raises `HashmatchError` LIST_NOT_FOUND."""
+        if served is None:
+            return None
+        return view(served.snapshot, scope, now=self.clock.now(), doubts=self.refresher.doubts())
+
+    async def run(self, work: Callable[[], _Answer]) -> _Answer:
+        """Run work that blocks on a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def confirm(self, question: Question[_Answer], deadline: float | None) -> _Answer:
+        """Settle a question, by `deadline` on the monotonic clock at the latest."""
+        if not question.needs_store:
+            return question.confirm()
+        waiting = asyncio.get_running_loop().run_in_executor(self._threads, question.confirm)
+        if deadline is None:
+            return await waiting
+        try:
+            return await asyncio.wait_for(waiting, max(0.0, deadline - self.clock.monotonic()) * _PATIENCE)
+        except TimeoutError:
+            return question.give_up()
+
+    def count_findings(self, served: Served, algorithm: Algorithm, findings: Iterable[tuple[Finding, int]]) -> None:
+        """Count findings, each with how many hashes have it. Hashes without one are counted by the caller."""
+        for finding, amount in findings:
+            self.metrics.count_hashes(algorithm, finding.verdict, amount)
+            if finding.verdict is Verdict.NOT_DETERMINED:
+                self.count_causes(finding.causes, amount)
+            if finding.verdict is Verdict.MATCH:
+                for list_id in {opinion.list_id for opinion in finding.opinions}:
+                    nature = served.snapshot.manifest.lists[list_id].definition.nature
+                    self.metrics.count_matches(list_id, algorithm, nature, amount)
+
+    def count_causes(self, causes: Iterable[Cause], amount: int) -> None:
+        """Count hashes that were not determined, once for each kind of cause."""
+        for reason in {cause.reason for cause in causes}:
+            self.metrics.count_undetermined(reason, amount)
+
+
+NO_SNAPSHOT = Finding(Verdict.NOT_DETERMINED, causes=(Cause(UndeterminedReason.NO_SNAPSHOT),))

@@ -1,0 +1,110 @@
+"""Stages deliveries from a stream: small ones on a thread, large ones in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from hashmatch.ingest.staging import DeliveryHeader
+from hashmatch.ingest.worker import StagingOutcome, StagingTask, StoreAccess, frame, stage
+from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.vetting import VettingPolicy
+from hashmatch.service.logs import Event
+from hashmatch.store.stagings import Staging
+
+# A delivery up to this size is staged sooner than a process starts.
+SMALL_DELIVERY_BYTES = 2 << 20
+# How many deliveries are worked on at once: each may use a core and a gigabyte.
+_AT_ONCE = 2
+
+
+class Importer:
+    """Stages deliveries. Cancelling ends the process; nothing is staged then."""
+
+    def __init__(
+        self, access: StoreAccess, policy: VettingPolicy, logger: FilteringBoundLogger, *, maximum_bytes: int
+    ) -> None:
+        self._access = access
+        self._policy = policy
+        self._logger = logger
+        self._maximum_bytes = maximum_bytes
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def stage(self, header: DeliveryHeader, chunks: AsyncIterator[bytes]) -> Staging:
+        """Stage a delivery. Raises `HashmatchError`."""
+        task = StagingTask(access=self._access, policy=self._policy, header=header)
+        if self._places.locked():
+            raise HashmatchError(
+                ErrorReason.OVERLOADED, f"{_AT_ONCE} deliveries are being staged already", retry_after=5.0
+            )
+        async with self._places:
+            bounded = self._bounded(chunks)
+            first: list[bytes] = []
+            async for chunk in bounded:
+                first.append(chunk)
+                if sum(map(len, first)) > SMALL_DELIVERY_BYTES:
+                    outcome = await self._in_process(task, first, bounded)
+                    break
+            else:
+                outcome = await asyncio.to_thread(stage, task, iter(first))
+        if outcome.failure is not None:
+            raise outcome.failure.error()
+        assert outcome.staging is not None
+        self._logger.info(
+            Event.DELIVERY_STAGED,
+            list_id=header.list_id,
+            staging_id=outcome.staging.staging_id,
+            bytes=outcome.staging.delivery_bytes,
+            importer_peak_bytes=outcome.peak_bytes,
+        )
+        return outcome.staging
+
+    async def _bounded(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self._maximum_bytes:
+                raise HashmatchError(
+                    ErrorReason.DELIVERY_TOO_LARGE, f"a delivery may have at most {self._maximum_bytes} bytes"
+                )
+            if chunk:
+                yield chunk
+
+    async def _in_process(self, task: StagingTask, first: list[bytes], chunks: AsyncIterator[bytes]) -> StagingOutcome:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "hashmatch.ingest.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=64 << 20,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            # The worker may end early, with an error about the delivery, and then its outcome says more than the pipe.
+            try:
+                process.stdin.write(frame(msgspec.msgpack.encode(task)))
+                for chunk in first:
+                    process.stdin.write(frame(chunk))
+                first.clear()
+                async for chunk in chunks:
+                    process.stdin.write(frame(chunk))
+                    await process.stdin.drain()
+                process.stdin.write(frame(b""))
+                await process.stdin.drain()
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            output = await process.stdout.read()
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0 or len(output) < len(frame(b"")):
+            raise HashmatchError(ErrorReason.INTERNAL, "the importer failed; the log has more")
+        return msgspec.msgpack.decode(output[len(frame(b"")) :], type=StagingOutcome)

@@ -1,0 +1,77 @@
+"""ListService: tells about lists, never what is on them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from hashmatch.index.refresher import Refresher, Served
+from hashmatch.model.clock import Clock
+from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.service import messages
+from hashmatch.service.paging import Page
+from hashmatch.store.manifest import ListState
+from hashmatch.v1 import common_pb2, list_service_pb2, list_service_pb2_grpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class ListServicer(list_service_pb2_grpc.ListServiceServicer):
+    """Answers from the snapshot in use."""
+
+    def __init__(self, refresher: Refresher, clock: Clock) -> None:
+        self._refresher = refresher
+        self._clock = clock
+
+    async def ListLists(  # noqa: N802
+        self,
+        request: list_service_pb2.ListListsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> list_service_pb2.ListListsResponse:
+        """A page of lists, by id."""
+        page = Page.asked(request.page_size, request.page_token)
+        served = self._refresher.served
+        if served is None:
+            return list_service_pb2.ListListsResponse()
+        states = sorted(served.snapshot.manifest.lists.values(), key=lambda state: state.definition.list_id)
+        found, token = page.cut(states, lambda state: state.definition.list_id)
+        return list_service_pb2.ListListsResponse(
+            lists=[self._message(served, state) for state in found],
+            next_page_token=token,
+            epoch=served.snapshot.epoch,
+        )
+
+    async def GetList(  # noqa: N802
+        self,
+        request: list_service_pb2.GetListRequest,
+        context: Context,  # noqa: ARG002
+    ) -> list_service_pb2.GetListResponse:
+        """One list."""
+        served = self._refresher.served
+        if served is None:
+            raise HashmatchError(ErrorReason.NOT_SERVING, "no snapshot is loaded yet", retry_after=1.0)
+        state = served.snapshot.manifest.state(request.list_id)
+        return list_service_pb2.GetListResponse(list=self._message(served, state), epoch=served.snapshot.epoch)
+
+    def _message(self, served: Served, state: ListState) -> list_service_pb2.HashList:
+        loaded = served.snapshot.lists.get(state.definition.list_id)
+        return list_service_pb2.HashList(
+            definition=definition_message(state),
+            generation=None if state.generation is None else messages.generation(state.generation),
+            freshness=None if loaded is None else messages.freshness(loaded, self._clock.now()),
+        )
+
+
+def definition_message(state: ListState) -> list_service_pb2.ListDefinition:
+    """What the operator states about a list."""
+    definition = state.definition
+    return list_service_pb2.ListDefinition(
+        list_id=definition.list_id,
+        body=definition.body,
+        title=definition.title,
+        nature=common_pb2.ListNature.ValueType(definition.nature),
+        scheme=definition.scheme,
+        jurisdiction=definition.jurisdiction,
+        max_age=messages.duration(definition.max_age),
+    )

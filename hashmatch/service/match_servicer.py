@@ -1,0 +1,310 @@
+"""MatchService: checks what is asked, has it answered, translates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import grpc.aio
+import numpy as np
+
+from hashmatch.index.refresher import Served
+from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
+from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
+from hashmatch.matching.scope import EVERYTHING, Scope, View
+from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
+from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
+from hashmatch.model.opinions import Agreement
+from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
+from hashmatch.service import messages
+from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
+from hashmatch.service.calls import annotate, current_call, tally
+from hashmatch.service.changes import Changes
+from hashmatch.v1 import common_pb2, match_service_pb2, match_service_pb2_grpc
+
+MAXIMUM_HASHES_PER_ITEM = 16
+MAXIMUM_REFERENCE = 256
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
+    """Answers questions from the snapshot in use; every batch from one snapshot."""
+
+    def __init__(self, answering: Answering, changes: Changes, *, maximum_items: int, maximum_digests: int) -> None:
+        self._answering = answering
+        self._changes = changes
+        self._maximum_items = maximum_items
+        self._maximum_digests = maximum_digests
+
+    async def BatchMatch(  # noqa: N802
+        self,
+        request: match_service_pb2.BatchMatchRequest,
+        context: Context,  # noqa: ARG002
+    ) -> match_service_pb2.BatchMatchResponse:
+        """Answer items."""
+        items = self._items_of(request)
+        served = self._answering.served
+        view = self._answering.view(served, messages.scope_of(request.scope))
+        if served is None or view is None:
+            answers = [
+                ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, (NO_SNAPSHOT,) * len(hashes)) for hashes in items
+            ]
+            return _batch_response(request, answers, None, None)
+        question = ItemsQuestion(view, items)
+        if sum(map(len, items)) > PROBE_ON_LOOP:
+            await self._answering.run(question.probe)
+        else:
+            question.probe()
+        answers = await self._answering.confirm(question, current_call().deadline)
+        self._count_items(served, request, answers)
+        return _batch_response(request, answers, served, view)
+
+    async def BulkMatch(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[match_service_pb2.BulkMatchRequest],
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[match_service_pb2.BulkMatchResponse]:
+        """Answer columns, one response for each request."""
+        scope = EVERYTHING
+        async for request in request_iterator:
+            if request.HasField("scope"):
+                scope = messages.scope_of(request.scope)
+            yield await self._bulk(request, scope)
+
+    async def GetSnapshot(  # noqa: N802
+        self,
+        request: match_service_pb2.GetSnapshotRequest,
+        context: Context,  # noqa: ARG002
+    ) -> match_service_pb2.GetSnapshotResponse:
+        """Tell what is served and what changed."""
+        served = _must_be_served(self._answering.served)
+        changes, complete = messages.changes_since(served.snapshot.manifest, request.since_epoch)
+        return match_service_pb2.GetSnapshotResponse(
+            snapshot=self._snapshot_info(served), changes=changes, changes_complete=complete
+        )
+
+    async def WatchSnapshots(  # noqa: N802
+        self,
+        request: match_service_pb2.WatchSnapshotsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[match_service_pb2.WatchSnapshotsResponse]:
+        """Tell what is served, now and at every new epoch."""
+        told = request.since_epoch
+        first = True
+        async for served in self._changes.watch():
+            if not first and served.snapshot.epoch == told:
+                continue
+            changes, complete = messages.changes_since(served.snapshot.manifest, told)
+            yield match_service_pb2.WatchSnapshotsResponse(
+                snapshot=self._snapshot_info(served), changes=changes, changes_complete=complete
+            )
+            first, told = False, served.snapshot.epoch
+
+    def _snapshot_info(self, served: Served) -> common_pb2.SnapshotInfo:
+        return messages.snapshot_info(served, served.snapshot.lists.values(), self._answering.clock.now())
+
+    def _items_of(self, request: match_service_pb2.BatchMatchRequest) -> list[list[AskedHash]]:
+        if not request.items:
+            raise HashmatchError(ErrorReason.EMPTY_BATCH, "the batch has no item", fields={"items": "at least one"})
+        if len(request.items) > self._maximum_items:
+            problem = f"at most {self._maximum_items}"
+            raise HashmatchError(
+                ErrorReason.BATCH_TOO_LARGE,
+                f"the batch has {len(request.items)} items, {problem} are allowed",
+                fields={"items": problem},
+            )
+        items = []
+        for index, item in enumerate(request.items):
+            if not 1 <= len(item.hashes) <= MAXIMUM_HASHES_PER_ITEM:
+                raise invalid_field(f"items[{index}].hashes", f"1 to {MAXIMUM_HASHES_PER_ITEM}")
+            if len(item.reference) > MAXIMUM_REFERENCE:
+                raise invalid_field(f"items[{index}].reference", f"at most {MAXIMUM_REFERENCE} characters")
+            items.append([AskedHash(asked.algorithm, asked.value) for asked in item.hashes])
+        annotate(items=len(items))
+        return items
+
+    async def _bulk(
+        self, request: match_service_pb2.BulkMatchRequest, scope: Scope
+    ) -> match_service_pb2.BulkMatchResponse:
+        column = request.column
+        algorithm, count = self._column_of(column)
+        served = self._answering.served
+        view = self._answering.view(served, scope)
+        if served is None or view is None:
+            return _all_undetermined(request, count, NO_SNAPSHOT.causes, None)
+        if algorithm not in EXACT_ALGORITHMS:
+            unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
+            return _all_undetermined(request, count, unserved, self._view_info(served, view))
+        question = ColumnQuestion(view, algorithm, column.digests)
+        if count > PROBE_ON_LOOP:
+            await self._answering.run(question.probe)
+        else:
+            question.probe()
+        answer = await self._answering.confirm(question, current_call().deadline)
+        response = _bulk_response(request, answer, self._view_info(served, view), view)
+        self._count_column(served, algorithm, answer, len(response.match_indexes))
+        return response
+
+    def _view_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
+        return messages.snapshot_info(served, view.lists.values(), view.now)
+
+    def _column_of(self, column: match_service_pb2.HashColumn) -> tuple[Algorithm, int]:
+        try:
+            algorithm = Algorithm(column.algorithm)
+        except ValueError:
+            raise HashmatchError(
+                ErrorReason.UNKNOWN_ALGORITHM,
+                "the column's algorithm is unspecified or unknown",
+                fields={"column.algorithm": "unspecified or unknown"},
+            ) from None
+        count, rest = divmod(len(column.digests), algorithm.digest_size)
+        if rest:
+            problem = f"not a multiple of {algorithm.digest_size} bytes"
+            raise HashmatchError(
+                ErrorReason.RAGGED_COLUMN, f"column.digests: {problem}", fields={"column.digests": problem}
+            )
+        if not count:
+            raise HashmatchError(
+                ErrorReason.EMPTY_BATCH, "the column is empty", fields={"column.digests": "at least one digest"}
+            )
+        if count > self._maximum_digests:
+            problem = f"at most {self._maximum_digests} digests"
+            raise HashmatchError(
+                ErrorReason.BATCH_TOO_LARGE, f"column.digests: {problem}", fields={"column.digests": problem}
+            )
+        return algorithm, count
+
+    def _count_items(
+        self, served: Served, request: match_service_pb2.BatchMatchRequest, answers: list[ItemAnswer]
+    ) -> None:
+        matches = 0
+        for item, answer in zip(request.items, answers, strict=True):
+            matches += answer.verdict is Verdict.MATCH
+            for asked, finding in zip(item.hashes, answer.findings, strict=True):
+                algorithm = Algorithm(asked.algorithm) if asked.algorithm in _KNOWN else None
+                if algorithm is None:
+                    self._answering.metrics.count_hashes(None, finding.verdict)
+                    self._answering.count_causes(finding.causes, 1)
+                else:
+                    self._answering.count_findings(served, algorithm, [(finding, 1)])
+        annotate(matches=matches)
+
+    def _count_column(self, served: Served, algorithm: Algorithm, answer: ColumnAnswer, matches: int) -> None:
+        metrics = self._answering.metrics
+        amounts = Counter(answer.finding_numbers.tolist())
+        told = [(answer.findings[number], amount) for number, amount in amounts.items()]
+        told = [(finding, amount) for finding, amount in told if finding.verdict is not Verdict.NO_KNOWN_MATCH]
+        self._answering.count_findings(served, algorithm, told)
+        silent = answer.count - sum(amount for _, amount in told)
+        if answer.doubts:
+            metrics.count_hashes(algorithm, Verdict.NOT_DETERMINED, silent)
+            self._answering.count_causes(answer.doubts, silent)
+        else:
+            metrics.count_hashes(algorithm, Verdict.NO_KNOWN_MATCH, silent)
+        metrics.filter_candidates.inc(answer.candidates)
+        metrics.filter_false_alarms.inc(answer.candidates - len(answer.positions))
+        tally(batches=1, hashes=answer.count, matches=matches)
+
+
+_KNOWN = frozenset(map(int, Algorithm))
+
+
+def _must_be_served(served: Served | None) -> Served:
+    if served is None:
+        raise HashmatchError(
+            ErrorReason.NOT_SERVING, "no snapshot is loaded yet, or nothing has been published", retry_after=1.0
+        )
+    return served
+
+
+def _batch_response(
+    request: match_service_pb2.BatchMatchRequest,
+    answers: list[ItemAnswer],
+    served: Served | None,
+    view: View | None,
+) -> match_service_pb2.BatchMatchResponse:
+    lists = {} if view is None else view.lists
+    now = 0.0 if view is None else view.now
+    return match_service_pb2.BatchMatchResponse(
+        results=[
+            match_service_pb2.ItemResult(
+                reference=item.reference,
+                verdict=common_pb2.Verdict.ValueType(answer.verdict),
+                agreement=common_pb2.Agreement.ValueType(answer.agreement),
+                hashes=[
+                    messages.hash_result(asked.algorithm, finding, lists, now)
+                    for asked, finding in zip(item.hashes, answer.findings, strict=True)
+                ],
+            )
+            for item, answer in zip(request.items, answers, strict=True)
+        ],
+        snapshot=None
+        if served is None or view is None
+        else messages.snapshot_info(served, view.lists.values(), view.now),
+    )
+
+
+def _all_undetermined(
+    request: match_service_pb2.BulkMatchRequest,
+    count: int,
+    causes: tuple[Cause, ...],
+    info: common_pb2.SnapshotInfo | None,
+) -> match_service_pb2.BulkMatchResponse:
+    everything = match_service_pb2.UndeterminedRange(first=0, count=count, causes=messages.causes(causes))
+    return match_service_pb2.BulkMatchResponse(
+        sequence=request.sequence, count=count, undetermined=[everything], snapshot=info
+    )
+
+
+def _bulk_response(
+    request: match_service_pb2.BulkMatchRequest, answer: ColumnAnswer, info: common_pb2.SnapshotInfo, view: View
+) -> match_service_pb2.BulkMatchResponse:
+    verdicts = np.fromiter((finding.verdict for finding in answer.findings), np.int64, len(answer.findings))
+    each = verdicts[answer.finding_numbers] if len(answer.findings) else np.empty(0, np.int64)
+    matched = each == Verdict.MATCH
+    numbers, finding_indexes = np.unique(answer.finding_numbers[matched], return_inverse=True)
+    return match_service_pb2.BulkMatchResponse(
+        sequence=request.sequence,
+        count=answer.count,
+        match_indexes=answer.positions[matched].tolist(),
+        finding_indexes=finding_indexes.tolist(),
+        findings=[
+            match_service_pb2.Finding(
+                agreement=common_pb2.Agreement.ValueType(finding.agreement),
+                opinions=messages.opinions(finding.opinions, view.lists, view.now),
+                causes=messages.causes(finding.causes),
+            )
+            for finding in (answer.findings[number] for number in numbers.tolist())
+        ],
+        undetermined=[
+            match_service_pb2.UndeterminedRange(first=first, count=end - first, causes=messages.causes(causes))
+            for first, end, causes in undetermined_runs(answer)
+        ],
+        snapshot=info,
+    )
+
+
+def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:
+    """The runs of digests that could not be determined, ascending: first, end (exclusive) and causes."""
+    verdicts = [finding.verdict for finding in answer.findings]
+    if not answer.doubts and Verdict.NOT_DETERMINED not in verdicts:
+        return []
+    # What each digest's causes are, as a number: 0 for determined, 1 for the doubts, 2 and more for a finding's own.
+    kinds: list[tuple[Cause, ...]] = [(), answer.doubts]
+    of_finding = []
+    for finding in answer.findings:
+        if finding.verdict is Verdict.MATCH:
+            of_finding.append(0)
+        elif finding.verdict is Verdict.NOT_DETERMINED:
+            kinds.append((*finding.causes, *answer.doubts))
+            of_finding.append(len(kinds) - 1)
+        else:
+            of_finding.append(1 if answer.doubts else 0)
+    of_digest = np.full(answer.count, 1 if answer.doubts else 0, np.int64)
+    if len(answer.findings):
+        of_digest[answer.positions] = np.array(of_finding)[answer.finding_numbers]
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(of_digest)) + 1, [answer.count])).tolist()
+    return [(first, end, kinds[kind]) for first, end in pairwise(edges) if (kind := int(of_digest[first]))]

@@ -1,0 +1,103 @@
+"""The archive: sealed copies, on this server's disk, of what it wrote to the store.
+
+The store is where lists are served from, not where they are safe: a flushed or replaced Redis is filled again from
+here. The files hold exactly what lies in the store, keys and sealed values, so they tell no more than it does.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from hashmatch.store.connection import Connection
+
+_RECORD = struct.Struct(">HI")
+_VALUES_PER_COMMAND = 1_024
+
+
+class ArchiveError(Exception):
+    """The archive cannot be read or written."""
+
+
+class Archive:
+    """A directory with one file for each segment and each version of the suppressions, by id."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the directory where there is none. Raises `ArchiveError`."""
+        self._directory = directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArchiveError(f"cannot use {directory}: {error.strerror}") from error
+
+    def writer(self, identifier: str) -> ArchiveWriter:
+        """Begin a file; it appears under its name once it is whole."""
+        return ArchiveWriter(self._path(identifier))
+
+    def has(self, identifier: str) -> bool:
+        """Whether there is a whole file of this id."""
+        return self._path(identifier).exists()
+
+    def restore(self, identifier: str, connection: Connection) -> None:
+        """Put everything of a file back into the store. Raises `ArchiveError` and `StoreUnavailableError`."""
+        batch: dict[bytes, bytes] = {}
+        for key, value in self._records(identifier):
+            batch[key] = value
+            if len(batch) == _VALUES_PER_COMMAND:
+                connection.set_many(batch)
+                batch = {}
+        connection.set_many(batch)
+
+    def delete(self, identifier: str) -> None:
+        """Delete a file, if there is one."""
+        self._path(identifier).unlink(missing_ok=True)
+
+    def _path(self, identifier: str) -> Path:
+        return self._directory / f"{identifier}.sealed"
+
+    def _records(self, identifier: str) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            with self._path(identifier).open("rb") as file:
+                while head := file.read(_RECORD.size):
+                    key_size, value_size = _RECORD.unpack(head)
+                    key, value = file.read(key_size), file.read(value_size)
+                    if len(value) != value_size:
+                        raise ArchiveError(f"the archive of {identifier} is cut short")
+                    yield key, value
+        except (OSError, struct.error) as error:
+            raise ArchiveError(f"the archive of {identifier} cannot be read") from error
+
+
+class ArchiveWriter:
+    """Writes one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._scratch = path.with_suffix(".partial")
+        try:
+            self._file: BinaryIO = self._scratch.open("wb", buffering=1 << 20)
+        except OSError as error:
+            raise ArchiveError(f"cannot write {path}: {error.strerror}") from error
+
+    def add(self, values: Mapping[bytes, bytes]) -> None:
+        """Append keys with their sealed values. Raises `ArchiveError`."""
+        try:
+            for key, value in values.items():
+                self._file.write(_RECORD.pack(len(key), len(value)))
+                self._file.write(key)
+                self._file.write(value)
+        except OSError as error:
+            raise ArchiveError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def finish(self) -> None:
+        """Put the file on the disk and give it its name. Raises `ArchiveError`."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._scratch.replace(self._path)
+        except OSError as error:
+            raise ArchiveError(f"cannot write {self._path}: {error.strerror}") from error
