@@ -117,9 +117,7 @@ class Office:
 
     def loader(self, *, resident: bool = False, cache_bytes: int = 1 << 20) -> SnapshotLoader:
         """A loader of its own."""
-        return SnapshotLoader(
-            self.store.segments, self.store.suppressions, BlockCache(cache_bytes), resident=resident
-        )
+        return SnapshotLoader(self.store.segments, self.store.suppressions, BlockCache(cache_bytes), resident=resident)
 
     def snapshot(self, *, resident: bool = False) -> Snapshot:
         """What a server that starts now answers from."""

@@ -1,0 +1,61 @@
+"""Placements: spread evenly, keyed, and within the blocks that there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashmatch.columns.placement import PlacementSecret, as_words, blocks_of, packed_words, placements
+
+COUNT = 40_000
+BUCKETS = 256
+
+
+def chi_square(placed, shift):
+    counts = np.bincount(((placed >> np.uint64(shift)) % np.uint64(BUCKETS)).astype(np.int64), minlength=BUCKETS)
+    return float((((counts - COUNT / BUCKETS) ** 2) / (COUNT / BUCKETS)).sum())
+
+
+def sequential(size, at):
+    digests = np.zeros((COUNT, size), np.uint8)
+    digests[:, at : at + 4] = np.arange(COUNT, dtype="<u4").view(np.uint8).reshape(-1, 4)
+    return digests
+
+
+@pytest.mark.parametrize("size", [16, 20, 32, 64])
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_digests_that_count_up_are_spread_evenly(secret: PlacementSecret, size: int, end: str):
+    placed = placements(as_words(sequential(size, 0 if end == "first" else size - 4)), secret)
+    assert len(np.unique(placed)) == COUNT
+    # The blocks go by the upper bits, the fingerprints by the lowest. 255 degrees of freedom: 360 is one in 10^5.
+    for shift in (56, 48, 32, 8, 0):
+        assert chi_square(placed, shift) < 360
+
+
+def test_another_secret_places_elsewhere(secret: PlacementSecret):
+    words = as_words(np.random.default_rng(1).integers(0, 256, (1_000, 16), np.uint8))
+    elsewhere = [PlacementSecret(secret.first ^ 1, secret.second), PlacementSecret(secret.first, secret.second ^ 1)]
+    for other in elsewhere:
+        assert not np.any(placements(words, secret) == placements(words, other))
+
+
+def test_a_secret_does_not_show_and_is_fresh():
+    one, other = PlacementSecret.random(), PlacementSecret.random()
+    assert one != other
+    assert repr(one) == "PlacementSecret(***)"
+    assert str(one.first) not in f"{one!r} {one}"
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50), st.integers(1, 2**31))
+def test_every_placement_has_a_block_and_blocks_follow_placements(placed, blocks):
+    numbers = blocks_of(np.array(sorted([*placed, 0, 2**64 - 1]), np.uint64), blocks)
+    assert numbers[0] == 0
+    assert numbers[-1] == blocks - 1
+    assert np.all(np.diff(numbers) >= 0)
+
+
+def test_packed_digests_are_the_same_words(secret: PlacementSecret):
+    digests = np.random.default_rng(2).integers(0, 256, (10, 20), np.uint8)
+    assert np.array_equal(packed_words(digests.tobytes(), 20), as_words(digests))
