@@ -56,6 +56,7 @@ def _check(arguments: Namespace) -> Exit:
                 sys.stdout.flush()
                 shown.advance(len(batch), sum(checked.subject.weight for checked in batch))
         except HashmatchClientError:
+            report.break_off(tally)
             shown.warn(f"stopped after {counted(tally.items, 'item')}; nothing is known of the others")
             raise
     report.finish(tally)

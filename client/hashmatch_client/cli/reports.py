@@ -44,6 +44,9 @@ class Report(Protocol):
     def finish(self, tally: Tally) -> None:
         """Takes the counts; nothing comes after."""
 
+    def break_off(self, tally: Tally) -> None:
+        """Takes the counts of a run that failed; nothing comes after."""
+
 
 class JsonLinesReport:
     """An object a line."""
@@ -57,6 +60,9 @@ class JsonLinesReport:
 
     def finish(self, tally: Tally) -> None:
         """Writes nothing: the counts would not be an item."""
+
+    def break_off(self, tally: Tally) -> None:
+        """Writes nothing: what was written stands."""
 
 
 class JsonReport:
@@ -75,6 +81,9 @@ class JsonReport:
         """Writes the counts and the end."""
         start = self._before if self._before != "," else ""
         print(f'{start}\n], "summary": {json.dumps(tally_document(tally))}}}')
+
+    def break_off(self, tally: Tally) -> None:
+        """Leaves the document unfinished, so that nobody takes it for the whole."""
 
 
 class CsvReport:
@@ -95,6 +104,9 @@ class CsvReport:
 
     def finish(self, tally: Tally) -> None:
         """Writes nothing: the counts would not be a row."""
+
+    def break_off(self, tally: Tally) -> None:
+        """Writes nothing: what was written stands."""
 
 
 class TableReport:
@@ -119,6 +131,11 @@ class TableReport:
             print_table(columns, self._rows, no_color=self._no_color)
             print()
         print(summary(tally))
+
+    def break_off(self, tally: Tally) -> None:
+        """Shows what was found so far: a match is no less of one because the run failed."""
+        if tally.items:
+            self.finish(tally)
 
 
 def summary(tally: Tally) -> str:

@@ -215,6 +215,17 @@ def test_a_run_that_stops_says_what_it_left_out(server, files, run):
     assert "stopped after 0 items; nothing is known of the others" in err
 
 
+def test_what_was_found_before_a_run_stopped_is_shown(server, files, run):
+    (files / "list.txt").write_text(f"{hashed('known')}\n" + "".join(f"{hashed(str(n))}\n" for n in range(9_999)))
+
+    # Only the batch with the match is answered.
+    server.rewrite(lambda response: response if any(each.verdict == 1 for each in response.results) else None)
+    code, out, err = run("check", "--hashes", "report/list.txt")
+    assert code == 1
+    assert re.search(r"list\.txt:1 +MATCH", out)
+    assert "stopped after 1,000 items; nothing is known of the others" in err
+
+
 def test_who_may_not_see_the_lists_can_still_check(server, files, run):
     server.fail_next(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
     _, out, _ = run("check", "report/known.jpg", "--output", "jsonl")
