@@ -30,7 +30,10 @@ _MAYBE_DONE = "it may have taken effect all the same: look at `hashmatch-admin h
 
 
 class AdminClient:
-    """ListAdminService. Calls raise the exceptions of `hashmatch_client`, and are never tried again by themselves."""
+    """ListAdminService.
+
+    Calls raise the exceptions of `hashmatch_client`; none that may have reached the server is made again.
+    """
 
     def __init__(self, channel: grpc.Channel, *, operator: str, timeout: float) -> None:
         self.service = list_admin_service_pb2_grpc.ListAdminServiceStub(channel)
@@ -120,7 +123,6 @@ def open_channel(target: str, tls: TLSOptions | None) -> grpc.Channel:
         raise ConfigurationError("a target is written host:port or unix:path")
     options = [
         ("grpc.service_config_disable_resolution", 1),
-        ("grpc.enable_retries", 0),
         ("grpc.max_receive_message_length", _LARGEST_ANSWER),
     ]
     if tls is None:

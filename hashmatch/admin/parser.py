@@ -32,8 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            **{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, "epilog": EPILOG}
-            | options
+            **options, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, epilog=EPILOG
         )
 
     def error(self, message: str) -> NoReturn:
@@ -175,9 +174,7 @@ def _add_staging(commands: Any) -> None:
     how.add_argument(
         "--digest", type=values.approval_digest, metavar="HEX", help="the approval digest of the report that you read"
     )
-    how.add_argument(
-        "--yes-i-read-the-report", action="store_true", dest="yes", help="show the report and do not ask"
-    )
+    how.add_argument("--yes-i-read-the-report", action="store_true", dest="yes", help="show the report and do not ask")
     parser.add_argument("--note", default="", metavar="TEXT", help="a note for the record")
     _finish(parser, _DOCUMENT)
 

@@ -1,0 +1,162 @@
+"""`hashmatch-admin suppress`, `unsuppress` and `withdraw`: corrections to single hashes, which are never printed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from hashmatch_client import ConfigurationError, Hash, HashmatchClientError, InvalidHashError
+from hashmatch_client._wire import hash_message
+from hashmatch_client.cli.subjects import lines_of, subjects_of_lines
+from hashmatch_client.cli.text import counted
+
+from hashmatch.admin.connection import connect
+from hashmatch.admin.exits import Exit
+from hashmatch.admin.output import print_result
+from hashmatch.v1 import common_pb2
+from hashmatch.v1 import list_admin_service_pb2 as pb
+
+# The most of either that the contract allows in a call.
+_BATCH = 1_000
+# How many bad hashes are named before the others are only counted.
+_NAMED = 5
+
+
+def suppress(arguments: Namespace) -> Exit:
+    """`suppress`."""
+    hashes = _given(arguments)
+    with connect(arguments) as client:
+
+        def act(batch: list[common_pb2.Hash]) -> tuple[int, int]:
+            request = pb.SuppressRequest(
+                hashes=batch, list_ids=arguments.list_ids, reason=arguments.reason, validate_only=arguments.dry_run
+            )
+            response = client.act(client.service.Suppress, request)
+            return response.epoch, response.newly_suppressed
+
+        epoch, changed = _in_batches(hashes, act)
+    where = ", ".join(arguments.list_ids) or "every list"
+    document = {
+        "dry_run": arguments.dry_run,
+        "epoch": epoch,
+        "hashes": len(hashes),
+        "newly_suppressed": changed,
+        "lists": arguments.list_ids,
+    }
+    done = "Would suppress" if arguments.dry_run else "Suppressed"
+    new = f"{changed:,} of them newly, in epoch {epoch}"
+    print_result(arguments, document, f"{done} {counted(len(hashes), 'hash', 'hashes')} in {where}: {new}.")
+    return Exit.DONE
+
+
+def unsuppress(arguments: Namespace) -> Exit:
+    """`unsuppress`."""
+    hashes = _given(arguments)
+    with connect(arguments) as client:
+
+        def act(batch: list[common_pb2.Hash]) -> tuple[int, int]:
+            request = pb.LiftSuppressionRequest(hashes=batch, reason=arguments.reason, validate_only=arguments.dry_run)
+            response = client.act(client.service.LiftSuppression, request)
+            return response.epoch, response.lifted
+
+        epoch, changed = _in_batches(hashes, act)
+    document = {"dry_run": arguments.dry_run, "epoch": epoch, "hashes": len(hashes), "lifted": changed}
+    done = "Would lift" if arguments.dry_run else "Lifted"
+    what = f"the suppression of {changed:,} of {counted(len(hashes), 'hash', 'hashes')}"
+    print_result(arguments, document, f"{done} {what}, in epoch {epoch}.")
+    return Exit.DONE
+
+
+def withdraw(arguments: Namespace) -> Exit:
+    """`withdraw`. In one call: each makes a generation, and takes the place of one that could be rolled back to."""
+    hashes = _valid(_from_file(arguments.hashes_file)) if arguments.hashes_file else ()
+    keys = tuple(dict.fromkeys(arguments.keys))
+    if not hashes and not keys:
+        raise ConfigurationError("give --hashes FILE or --key KEY")
+    if len(hashes) > _BATCH or len(keys) > _BATCH:
+        raise ConfigurationError(f"at most {_BATCH:,} hashes and {_BATCH:,} keys: stage a delivery to remove more")
+    with connect(arguments) as client:
+        response = client.act(
+            client.service.WithdrawEntries,
+            pb.WithdrawEntriesRequest(
+                list_id=arguments.list_id,
+                hashes=map(hash_message, hashes),
+                source_keys=keys,
+                reason=arguments.reason,
+                validate_only=arguments.dry_run,
+            ),
+        )
+    document = {
+        "dry_run": arguments.dry_run,
+        "list": arguments.list_id,
+        "epoch": response.epoch,
+        "generation": response.generation,
+        "removed": response.removed,
+        "not_listed": response.not_listed,
+    }
+    done = "Would remove" if arguments.dry_run else "Removed"
+    missing = f"; {response.not_listed:,} of what was given it did not have" if response.not_listed else ""
+    what = f"{counted(response.removed, 'hash', 'hashes')} from {arguments.list_id}{missing}"
+    print_result(arguments, document, f"{done} {what}: generation {response.generation}, epoch {response.epoch}.")
+    return Exit.DONE
+
+
+def _in_batches(hashes: Sequence[Hash], act: Callable[[list[common_pb2.Hash]], tuple[int, int]]) -> tuple[int, int]:
+    """Acts on as many hashes at a time as a call takes; returns the last epoch and the sum of what was changed."""
+    epoch = changed = 0
+    for start in range(0, len(hashes), _BATCH):
+        try:
+            epoch, more = act([hash_message(each) for each in hashes[start : start + _BATCH]])
+        except HashmatchClientError as error:
+            if start:
+                error.add_note(f"the first {start:,} of {len(hashes):,} hashes are done")
+            raise
+        changed += more
+    return epoch, changed
+
+
+def _given(arguments: Namespace) -> tuple[Hash, ...]:
+    """The hashes in the arguments or in the file that they name, each once."""
+    if bool(arguments.hashes) == bool(arguments.hashes_file):
+        raise ConfigurationError("give either --hashes FILE or HASH arguments")
+    found = _from_file(arguments.hashes_file) if arguments.hashes_file else _from_arguments(arguments.hashes)
+    hashes = _valid(found)
+    if not hashes:
+        raise ConfigurationError("no hash was given")
+    return hashes
+
+
+def _from_file(source: str) -> Iterator[Hash | str]:
+    """The hashes in a file; for a line without one, what is wrong and where."""
+    with lines_of(source) as lines:
+        for subject in subjects_of_lines(lines, "stdin" if source == "-" else source):
+            if subject.item is None:
+                yield f"{subject.reference}: {subject.problem}"
+            else:
+                yield from subject.item.hashes
+
+
+def _from_arguments(texts: Iterable[str]) -> Iterator[Hash | str]:
+    for number, text in enumerate(texts, start=1):
+        try:
+            yield Hash.from_hex(text)
+        except InvalidHashError as error:
+            yield f"HASH {number}: {error}"
+
+
+def _valid(found: Iterable[Hash | str]) -> tuple[Hash, ...]:
+    """The hashes, each once. Raises `InvalidHashError` if any is bad: half of a correction is none."""
+    hashes: dict[Hash, None] = {}
+    problems: list[str] = []
+    bad = 0
+    for each in found:
+        if isinstance(each, Hash):
+            hashes[each] = None
+        else:
+            bad += 1
+            problems += [each] if bad <= _NAMED else []
+    if bad > _NAMED:
+        problems.append(f"and {bad - _NAMED:,} more")
+    if problems:
+        raise InvalidHashError("; ".join([*problems, "nothing was sent"]))
+    return tuple(hashes)
