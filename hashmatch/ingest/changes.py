@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,14 +196,17 @@ def _with_first_appearances(rows: Rows, numbers: Positions, before: tuple[Statem
     for index, pair in enumerate(distinct.tolist()):
         ref, number = divmod(pair, len(before) + 1)
         earlier: StatementSet = before[number - 1] if number else ()
-        first_seen: dict[Statement, Statement] = {}
-        for each in sorted(earlier, reverse=True):
-            first_seen[_undated(each)] = each
-        now = tuple([first_seen.get(_undated(each), each) for each in rows.sets[ref]])
+        first_seen = {_undated(said): said for said in sorted(earlier, reverse=True)}
+        now = tuple(_first_said(said, first_seen) for said in rows.sets[ref])
         refs[index] = interner.number(now)
         same[index] = bool(number) and now == earlier
     kept = Rows(rows.kind, rows.digests, rows.placed, refs[inverse], tuple(interner.sets), rows.payloads)
     return kept, same[inverse]
+
+
+def _first_said(statement: Statement, first_seen: Mapping[Statement, Statement]) -> Statement:
+    earlier = first_seen.get(_undated(statement))
+    return statement if earlier is None else earlier
 
 
 def _undated(statement: Statement) -> Statement:

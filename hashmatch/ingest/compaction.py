@@ -89,7 +89,7 @@ class Collector:
         referred = {*sealed.manifest.segments()}
         if sealed.manifest.suppressions is not None:
             referred.add(sealed.manifest.suppressions.blob_id)
-        staged = set()
+        staged: set[str] = set()
         for staging in stagings:
             if staging.state == STAGED:
                 staged.update(info.segment_id for info in staging.segments())

@@ -91,13 +91,21 @@ def generate_key_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def load_key_file(path: Path) -> SealingKey:
+def read_secret(path: Path) -> bytes:
     """Read a secret of 64 hex digits. Raises `SealingKeyError`, also if others than the owner may read or change it."""
     try:
         if path.stat().st_mode & 0o037:
             raise SealingKeyError(f"{path} is open to others; chmod it to 600")
-        return SealingKey(bytes.fromhex(path.read_text("ascii").strip()))
+        secret = bytes.fromhex(path.read_text("ascii").strip())
     except OSError as error:
         raise SealingKeyError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise SealingKeyError(f"{path} does not hold {KEY_SIZE * 2} hex digits") from error
+    except ValueError:
+        raise SealingKeyError(f"{path} does not hold {KEY_SIZE * 2} hex digits") from None
+    if len(secret) != KEY_SIZE:
+        raise SealingKeyError(f"{path} does not hold {KEY_SIZE * 2} hex digits")
+    return secret
+
+
+def load_key_file(path: Path) -> SealingKey:
+    """The sealing key of a file. Raises `SealingKeyError`."""
+    return SealingKey(read_secret(path))

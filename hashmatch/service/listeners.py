@@ -1,0 +1,168 @@
+"""The two gRPC listeners: one for matching, one for administration, with different callers and nothing in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from structlog.typing import FilteringBoundLogger
+
+from hashmatch.model.clock import Clock
+from hashmatch.service.addresses import parse_address
+from hashmatch.service.admin_servicer import ListAdminServicer
+from hashmatch.service.admission import ListenerAdmission
+from hashmatch.service.config import Config
+from hashmatch.service.guard import HEALTH_SERVICE, Guard
+from hashmatch.service.health import Health, HealthServicer
+from hashmatch.service.identity import AccessRules, CertificateIdentity, LoopbackIdentity
+from hashmatch.service.list_servicer import ListServicer
+from hashmatch.service.match_servicer import MatchServicer
+from hashmatch.service.metrics import Metrics
+from hashmatch.v1 import (
+    list_admin_service_pb2,
+    list_admin_service_pb2_grpc,
+    list_service_pb2,
+    list_service_pb2_grpc,
+    match_service_pb2,
+    match_service_pb2_grpc,
+)
+
+MATCH_SERVICE = match_service_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
+LIST_SERVICE = list_service_pb2.DESCRIPTOR.services_by_name["ListService"].full_name
+ADMIN_SERVICE = list_admin_service_pb2.DESCRIPTOR.services_by_name["ListAdminService"].full_name
+
+# gRPC's own default of two minutes lets a silent peer hold a connection for that long.
+_HANDSHAKE_TIMEOUT_MS = 10_000
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on, or certificates that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A running listener and where it listens."""
+
+    server: grpc.aio.Server
+    address: str
+
+
+class Listeners:
+    """Starts the listeners of one server and stops them together."""
+
+    def __init__(
+        self, config: Config, health: Health, metrics: Metrics, clock: Clock, logger: FilteringBoundLogger
+    ) -> None:
+        self._config = config
+        self._health = health
+        self._metrics = metrics
+        self._clock = clock
+        self._logger = logger
+        self._running: list[Listener] = []
+
+    async def start_matching(self, matching: MatchServicer, lists: ListServicer) -> Listener:
+        """Serve MatchService and ListService. Raises `ListenError`."""
+
+        def register(server: grpc.aio.Server) -> None:
+            match_service_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
+            list_service_pb2_grpc.add_ListServiceServicer_to_server(lists, server)
+
+        config = self._config
+        return await self._start(
+            "matching",
+            config.server.listen,
+            (MATCH_SERVICE, LIST_SERVICE),
+            config.access.matching,
+            config.tls.client_ca_file,
+            register,
+        )
+
+    async def start_administration(self, administration: ListAdminServicer) -> Listener:
+        """Serve ListAdminService. Raises `ListenError`."""
+
+        def register(server: grpc.aio.Server) -> None:
+            list_admin_service_pb2_grpc.add_ListAdminServiceServicer_to_server(administration, server)
+
+        config = self._config
+        return await self._start(
+            "administration",
+            config.server.admin_listen,
+            (ADMIN_SERVICE,),
+            config.access.administration,
+            config.tls.admin_client_ca_file or config.tls.client_ca_file,
+            register,
+        )
+
+    async def stop(self) -> None:
+        """Take no more calls and let those in progress finish, within the configured grace."""
+        for listener in self._running:
+            await listener.server.stop(self._config.server.grace_seconds)
+
+    async def _start(
+        self,
+        name: str,
+        listen: str,
+        services: Sequence[str],
+        callers: Sequence[str],
+        client_ca_file: str,
+        register: Callable[[grpc.aio.Server], None],
+    ) -> Listener:
+        config = self._config
+        plaintext = not config.tls.certificate_file
+        open_services = [HEALTH_SERVICE]
+        if config.server.reflection:
+            open_services.append(reflection.SERVICE_NAME)
+        guard = Guard(
+            identity=LoopbackIdentity() if plaintext else CertificateIdentity(),
+            access=AccessRules(services, callers),
+            admission=ListenerAdmission(name, config.server, self._metrics),
+            metrics=self._metrics,
+            logger=self._logger,
+            clock=self._clock,
+            require_deadline=config.server.require_deadline,
+            open_services=open_services,
+        )
+        largest = config.server.maximum_message_bytes
+        server = grpc.aio.server(
+            interceptors=[guard],
+            options=[
+                ("grpc.max_receive_message_length", largest),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_concurrent_streams", config.server.maximum_calls_per_connection),
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+                # By default a second server would silently share the port.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        register(server)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(self._health), server)
+        if config.server.reflection:
+            reflection.enable_server_reflection((*services, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+        address = parse_address(listen)
+        try:
+            if plaintext:
+                port = server.add_insecure_port(str(address))
+            else:
+                port = server.add_secure_port(str(address), self._credentials(client_ca_file))
+        except (RuntimeError, OSError) as error:
+            raise ListenError(f"cannot listen on {listen} for {name}") from error
+        await server.start()
+        bound = listen if address.is_unix else str(parse_address(f"{listen.rpartition(':')[0]}:{port}"))
+        listener = Listener(server, bound)
+        self._running.append(listener)
+        return listener
+
+    def _credentials(self, client_ca_file: str) -> grpc.ServerCredentials:
+        tls = self._config.tls
+        try:
+            key, chain, authorities = (
+                Path(file).read_bytes() for file in (tls.key_file, tls.certificate_file, client_ca_file)
+            )
+        except OSError as error:
+            raise ListenError(f"cannot read {error.filename}: {error.strerror}") from error
+        return grpc.ssl_server_credentials([(key, chain)], authorities, require_client_auth=True)

@@ -1,0 +1,113 @@
+"""`hashmatch-server`: reads the configuration, composes, runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import grpc
+import uvloop
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from hashmatch.model.errors import HashmatchError
+from hashmatch.service import config_text, logs
+from hashmatch.service.command_line import build_parser, flag_settings
+from hashmatch.service.config import Config
+from hashmatch.service.config_loader import ConfigurationError, LoadedConfig, load
+from hashmatch.service.listeners import ListenError
+from hashmatch.service.runner import Runner
+from hashmatch.service.secrets import SecretError
+from hashmatch.store.archive import ArchiveError
+from hashmatch.store.floor import FloorError
+from hashmatch.trust.audit import AuditError
+from hashmatch.trust.sealing import SealingKeyError, generate_key_file
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_PROBE_TIMEOUT = 3.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `hashmatch-server`; returns the exit status that its help states."""
+    arguments = build_parser().parse_args(argv)
+    if arguments.command == "config-reference":
+        sys.stdout.write(config_text.reference())
+        return DONE
+    if arguments.command == "keygen":
+        return _keygen(arguments)
+    try:
+        loaded = load(file=arguments.config, environ=os.environ, flags=flag_settings(arguments))
+    except ConfigurationError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"hashmatch-server: {problem}\n")
+        return WRONG_USAGE
+    return _COMMANDS[arguments.command](loaded)
+
+
+def _keygen(arguments: argparse.Namespace) -> int:
+    try:
+        generate_key_file(arguments.file)
+    except SealingKeyError as error:
+        return _fail(str(error))
+    return DONE
+
+
+def _show(loaded: LoadedConfig) -> int:
+    sys.stdout.write(config_text.show(loaded))
+    return DONE
+
+
+def _serve(loaded: LoadedConfig) -> int:
+    config = loaded.config
+    logs.configure(level=config.logs.level, format=config.logs.format)
+    try:
+        uvloop.run(_run(config))
+    except (
+        HashmatchError,
+        SealingKeyError,
+        SecretError,
+        FloorError,
+        ArchiveError,
+        AuditError,
+        ListenError,
+        OSError,
+    ) as error:
+        return _fail(str(error))
+    return DONE
+
+
+async def _run(config: Config) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = Runner(config)
+    await runner.start()
+    try:
+        await stop.wait()
+    finally:
+        await runner.stop()
+
+
+def _healthcheck(loaded: LoadedConfig) -> int:
+    config = loaded.config
+    if config.tls.certificate_file:
+        return _fail("healthcheck asks without a client certificate; probe /readyz instead")
+    with grpc.insecure_channel(config.server.listen) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
+        except grpc.RpcError:
+            return _fail("the server does not answer")
+    healthy = answer.status == health_pb2.HealthCheckResponse.SERVING
+    sys.stdout.write("ready\n" if healthy else "not ready\n")
+    return DONE if healthy else FAILED
+
+
+_COMMANDS = {"serve": _serve, "config-show": _show, "healthcheck": _healthcheck}
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"hashmatch-server: {message}\n")
+    return FAILED

@@ -1,0 +1,265 @@
+"""The server as one thing that starts and stops: `main` and the tests run the same.
+
+Starting goes from the leaves to the edge: data directory, store, key, tables, services, listeners. Stopping goes the
+other way, and first of all says that it is not serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from hashmatch.index.loader import SnapshotLoader
+from hashmatch.index.refresher import Refresher
+from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.compaction import Collector, Compactor
+from hashmatch.ingest.publisher import Publisher
+from hashmatch.ingest.restoring import Restorer
+from hashmatch.ingest.suppressor import Suppressor
+from hashmatch.ingest.worker import StoreAccess
+from hashmatch.model.clock import Clock, SystemClock
+from hashmatch.model.vetting import VettingPolicy
+from hashmatch.service.addresses import parse_address
+from hashmatch.service.admin_servicer import ListAdminServicer
+from hashmatch.service.answering import Answering
+from hashmatch.service.changes import Changes
+from hashmatch.service.config import Config
+from hashmatch.service.health import Health
+from hashmatch.service.importer import Importer
+from hashmatch.service.list_servicer import ListServicer
+from hashmatch.service.listeners import ADMIN_SERVICE, LIST_SERVICE, MATCH_SERVICE, Listener, Listeners
+from hashmatch.service.logs import Event, get_logger
+from hashmatch.service.match_servicer import MatchServicer
+from hashmatch.service.metrics import Metrics
+from hashmatch.service.monitoring import Heartbeat, Monitoring
+from hashmatch.service.secrets import read_password, sealing_secret
+from hashmatch.service.upkeep import Following, Maintenance
+from hashmatch.store.archive import Archive
+from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.store.floor import EpochFloor
+from hashmatch.store.sources import BlockCache
+from hashmatch.store.store import Store
+from hashmatch.trust.audit import AuditLog
+from hashmatch.version import VERSION
+
+# Threads that may wait for the store at once; there is a connection for each, and some to spare for the others.
+_SPARE_CONNECTIONS = 4
+# Store operations of an importer carry a megabyte each, and nobody waits for an answer meanwhile.
+_IMPORTER_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running server listens, with the ports that a port of 0 became; empty where it does not."""
+
+    matching: str
+    administration: str
+    metrics: str
+
+
+class Runner:
+    """One server."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, registry: CollectorRegistry | None = None
+    ) -> None:
+        """Nothing is opened yet. Every runner needs a registry of its own."""
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._logger = get_logger("server")
+        self.metrics = Metrics(registry or CollectorRegistry(), clock=self._clock, version=VERSION)
+        self.health = Health(
+            ("store", "snapshot", "blocks"),
+            {MATCH_SERVICE: ("snapshot",), LIST_SERVICE: ("snapshot",), ADMIN_SERVICE: ("store",)},
+            gauge=self.metrics.ready,
+            logger=self._logger,
+        )
+        self._ending = contextlib.AsyncExitStack()
+        self.valkey: EmbeddedValkey | None = None
+        self.addresses = Addresses("", "", "")
+
+    async def start(self) -> None:
+        """Start everything and listen. Whatever was started is stopped again if something fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._ending.aclose()
+            raise
+
+    async def _start(self) -> None:
+        config = self._config
+        data_dir = _data_directory(config)
+        access = self._open_store_access(data_dir)
+        archive = Archive(Path(access.archive)) if access.archive else None
+        store = access.open(maximum_connections=config.store.maximum_connections)
+        self._ending.callback(store.close)
+        cache = BlockCache(config.matching.block_cache_bytes)
+        floor = EpochFloor(data_dir / "epoch.json")
+        resident = config.matching.blocks == "resident"
+        refresher = Refresher(
+            store.manifests,
+            SnapshotLoader(store.segments, store.suppressions, cache, resident=resident),
+            floor,
+            self._clock,
+            maximum_unconfirmed_seconds=config.matching.maximum_unconfirmed_seconds,
+        )
+        changes = Changes(lambda: refresher.served)
+        threads = max(1, config.store.maximum_connections - _SPARE_CONNECTIONS)
+        answering = Answering(refresher, self._clock, self.metrics, threads=threads)
+        self._ending.callback(answering.close)
+        following = Following(
+            refresher,
+            store,
+            cache,
+            changes,
+            self.health,
+            self.metrics,
+            self._clock,
+            poll_interval=config.store.poll_interval,
+        )
+        await self._listen(store, refresher, answering, changes, following, floor, archive, access, data_dir)
+        await following.look()
+        self._in_background(following.run())
+        # Entered last, so that it is the first thing that stopping does.
+        self._ending.callback(self.health.shutdown)
+        self._logger.info(
+            Event.SERVER_STARTED,
+            matching=self.addresses.matching,
+            administration=self.addresses.administration,
+            metrics=self.addresses.metrics,
+            store="embedded" if config.store.embedded else "external",
+            version=VERSION,
+        )
+
+    def _open_store_access(self, data_dir: Path) -> StoreAccess:
+        store = self._config.store
+        url = store.url
+        if store.embedded:
+            self.valkey = EmbeddedValkey(data_dir)
+            self._ending.callback(self.valkey.stop)
+            url = self.valkey.start()
+        with_archive = store.archive and self._config.server.admin_listen
+        return StoreAccess(
+            url=url,
+            namespace=store.namespace,
+            sealing_key=sealing_secret(self._config, data_dir),
+            connect_timeout=store.connect_timeout,
+            operation_timeout=store.operation_timeout,
+            username=store.username or None,
+            password=read_password(store.password_file),
+            archive=str(data_dir / "archive") if with_archive else "",
+        )
+
+    async def _listen(
+        self,
+        store: Store,
+        refresher: Refresher,
+        answering: Answering,
+        changes: Changes,
+        following: Following,
+        floor: EpochFloor,
+        archive: Archive | None,
+        access: StoreAccess,
+        data_dir: Path,
+    ) -> None:
+        server = self._config.server
+        listeners = Listeners(self._config, self.health, self.metrics, self._clock, get_logger("rpc"))
+        self._ending.push_async_callback(listeners.stop)
+        # Before the listeners stop, so that nobody watches a server that is about to go.
+        self._ending.callback(changes.close)
+        matching = MatchServicer(
+            answering,
+            changes,
+            maximum_items=server.maximum_batch_items,
+            maximum_digests=server.maximum_bulk_digests,
+        )
+        on_matching = await listeners.start_matching(matching, ListServicer(refresher, self._clock))
+        on_administration: Listener | None = None
+        if server.admin_listen:
+            servicer = self._administration(store, floor, archive, access, data_dir, following)
+            on_administration = await listeners.start_administration(servicer)
+        self.addresses = Addresses(
+            on_matching.address,
+            on_administration.address if on_administration else "",
+            self._start_monitoring(),
+        )
+
+    def _administration(
+        self,
+        store: Store,
+        floor: EpochFloor,
+        archive: Archive | None,
+        access: StoreAccess,
+        data_dir: Path,
+        following: Following,
+    ) -> ListAdminServicer:
+        vetting = self._config.vetting
+        policy = VettingPolicy(
+            approvals_required=vetting.approvals_required,
+            maximum_removed_fraction=vetting.maximum_removed_fraction,
+            maximum_added_fraction=vetting.maximum_added_fraction,
+            maximum_quarantined_fraction=vetting.maximum_quarantined_fraction,
+            retained_generations=vetting.retained_generations,
+            clock_skew_seconds=vetting.clock_skew_seconds,
+        )
+        if policy.approvals_required < 2:
+            self._logger.warning(Event.POLICY_RELAXED, approvals_required=policy.approvals_required)
+        audit = AuditLog(data_dir / "audit.jsonl", self._clock)
+        self._ending.callback(audit.close)
+        acts = Acts(store, self._clock, policy, audit, floor)
+        publisher = Publisher(acts)
+        patient = msgspec.structs.replace(access, operation_timeout=_IMPORTER_TIMEOUT)
+        importer = Importer(patient, policy, get_logger("importer"), maximum_bytes=vetting.maximum_delivery_bytes)
+        maintenance = Maintenance(
+            acts,
+            Compactor(store, self._clock, publisher),
+            Collector(store, self._clock),
+            Restorer(store, floor, archive) if archive is not None else None,
+            following,
+        )
+        self._in_background(maintenance.run())
+        return ListAdminServicer(publisher, Suppressor(acts), importer, store.manifests, self.metrics, following.wake)
+
+    def _start_monitoring(self) -> str:
+        if not self._config.metrics.listen:
+            return ""
+        heartbeat = Heartbeat(self._clock)
+        heartbeat.start()
+        self._ending.callback(heartbeat.stop)
+        monitoring = Monitoring(
+            parse_address(self._config.metrics.listen),
+            registry=self.metrics.registry,
+            readiness=self.health.readiness,
+            is_alive=heartbeat.is_alive,
+        )
+        monitoring.start()
+        self._ending.callback(monitoring.stop)
+        return str(monitoring.address)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._ending.push_async_callback(end)
+
+    async def stop(self) -> None:
+        """Say that it is not serving, let calls finish, and stop everything."""
+        await self._ending.aclose()
+        self._logger.info(Event.SERVER_STOPPED)
+
+
+def _data_directory(config: Config) -> Path:
+    directory = Path(config.server.data_dir).absolute()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory

@@ -1,0 +1,253 @@
+"""What goes on in the background: following the manifest and, with administration, keeping the store tidy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from hashmatch.index.refresher import Look, Outcome, Refresher, Served
+from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.compaction import Collector, Compactor
+from hashmatch.ingest.restoring import Restorer
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.clock import Clock
+from hashmatch.model.errors import HashmatchError
+from hashmatch.service.changes import Changes
+from hashmatch.service.health import Health
+from hashmatch.service.logs import Event, get_logger
+from hashmatch.service.metrics import ListSeries, Metrics
+from hashmatch.store.archive import ArchiveError
+from hashmatch.store.connection import StoreMisconfiguredError, StoreUnavailableError, Subscription
+from hashmatch.store.segments import StoreDamagedError
+from hashmatch.store.sources import BlockCache
+from hashmatch.store.store import Store
+from hashmatch.trust.audit import AuditError
+
+# How often the settings of the store, which an administrator may change at any time, are looked at; in seconds.
+_SETTINGS_INTERVAL = 5.0
+# How often damaged segments are looked at again; in seconds.
+_DAMAGE_INTERVAL = 1.0
+_MAINTENANCE_INTERVAL = 10.0
+_RESTORE_INTERVAL = 1.0
+
+T = TypeVar("T")
+
+
+class Following:
+    """Keeps the server on the current manifest, and health and metrics true to what came of it."""
+
+    def __init__(
+        self,
+        refresher: Refresher,
+        store: Store,
+        cache: BlockCache,
+        changes: Changes,
+        health: Health,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        poll_interval: float,
+    ) -> None:
+        self._refresher = refresher
+        self._store = store
+        self._cache = cache
+        self._changes = changes
+        self._health = health
+        self._metrics = metrics
+        self._clock = clock
+        self._poll_interval = poll_interval
+        self._logger = get_logger("store")
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="refresher")
+        self._listener = ThreadPoolExecutor(1, thread_name_prefix="listener")
+        self._last = Look(Outcome.EMPTY, "starting")
+        self._misconfigured = ""
+        self._settings_due = 0.0
+        self._damage_due = 0.0
+        self._cache_counts = (0, 0)
+
+    @property
+    def last(self) -> Look:
+        """How the last look at the store went."""
+        return self._last
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the store is known to lack something."""
+        return bool(self._cache.damaged) or self._last.outcome in (Outcome.EMPTY, Outcome.DAMAGED, Outcome.REFUSED)
+
+    def wake(self) -> None:
+        """Look at the store at once; from the event loop."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        listening = loop.run_in_executor(self._listener, self._listen, loop, stopping)
+        try:
+            while True:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), self._poll_interval)
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+                await self.look()
+                if await self._on_thread(self._rebase):
+                    self._publish_state()
+        finally:
+            stopping.set()
+            await asyncio.shield(listening)
+            self._thread.shutdown()
+            self._listener.shutdown()
+
+    async def look(self) -> None:
+        """Look at the store once."""
+        before = self._refresher.served
+        look = await self._on_thread(self._look)
+        self._account(look, before, self._refresher.served)
+        self._publish_state()
+
+    def _look(self) -> Look:
+        now = self._clock.monotonic()
+        look = self._refresher.refresh()
+        if now >= self._settings_due:
+            self._settings_due = now + _SETTINGS_INTERVAL
+            try:
+                self._store.connection.check_settings()
+                self._misconfigured = ""
+            except StoreMisconfiguredError as error:
+                self._misconfigured = str(error)
+            except StoreUnavailableError:
+                self._settings_due = now
+        if self._cache.damaged and now >= self._damage_due:
+            self._damage_due = now + _DAMAGE_INTERVAL
+            self._look_at_damage()
+        return look
+
+    def _look_at_damage(self) -> None:
+        served = self._refresher.served
+        sources = {} if served is None else served.snapshot.sources()
+        for segment_id in list(self._cache.damaged):
+            if segment_id in sources:
+                try:
+                    self._store.segments.open(sources[segment_id].info).verify()
+                except (StoreUnavailableError, StoreDamagedError):
+                    continue
+            self._cache.damaged.discard(segment_id)
+
+    def _rebase(self) -> bool:
+        try:
+            return self._refresher.rebase()
+        except (StoreUnavailableError, StoreDamagedError):
+            return False
+
+    def _account(self, look: Look, before: Served | None, after: Served | None) -> None:
+        if (look.outcome, look.reason) != (self._last.outcome, self._last.reason) and not look.current:
+            self._logger.warning(Event.STORE_STATE, outcome=str(look.outcome), why=look.why, reason=look.reason)
+        if look.outcome is Outcome.REFUSED:
+            self._metrics.manifest_refused.labels(look.reason).inc()
+        if look.outcome in (Outcome.UNAVAILABLE, Outcome.DAMAGED):
+            self._metrics.store_errors.labels(str(look.outcome)).inc()
+        if look.outcome is Outcome.LOADED and after is not None:
+            self._metrics.snapshot_load.observe(look.seconds)
+            if before is None or before.snapshot.epoch != after.snapshot.epoch:
+                self._logger.info(Event.SNAPSHOT_LOADED, epoch=after.snapshot.epoch, seconds=round(look.seconds, 3))
+                self._changes.announce()
+        self._last = look
+
+    def _publish_state(self) -> None:
+        look, served = self._last, self._refresher.served
+        fresh = look.outcome is Outcome.EMPTY and served is None
+        store_ok = (look.current or fresh) and not self._misconfigured
+        self._health.set("store", store_ok, self._misconfigured or look.why)
+        doubts = self._refresher.doubts() if served is not None else ()
+        why = ", ".join(cause.reason.name for cause in doubts) or look.why
+        self._health.set("snapshot", fresh or (served is not None and not doubts), why)
+        self._health.set("blocks", not self._cache.damaged, "blocks are missing or do not verify")
+        hits, misses = self._cache.hits, self._cache.misses
+        self._metrics.block_cache_hits.inc(hits - self._cache_counts[0])
+        self._metrics.block_cache_misses.inc(misses - self._cache_counts[1])
+        self._cache_counts = (hits, misses)
+        self._metrics.block_cache.set(self._cache.size_bytes)
+        if served is None:
+            return
+        manifest = served.snapshot.manifest
+        self._metrics.epoch.set(manifest.epoch)
+        self._metrics.snapshot_confirmed.set(served.confirmed_at)
+        self._metrics.approvals_required.set(manifest.approvals_required)
+        self._metrics.show_lists(
+            ListSeries(
+                list_id,
+                {Algorithm(algorithm): count for algorithm, count in loaded.generation.counts.items()},
+                loaded.generation.as_of,
+                loaded.state.definition.max_age,
+            )
+            for list_id, loaded in served.snapshot.lists.items()
+        )
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+        """Wait for hints that the manifest changed. Polling is the guarantee; this only makes it sooner."""
+        subscription: Subscription | None = None
+        while not stopping.is_set():
+            try:
+                if subscription is None:
+                    subscription = self._store.connection.subscribe(self._store.keys.changed)
+                if subscription.wait(self._poll_interval):
+                    loop.call_soon_threadsafe(self._wake.set)
+            except StoreUnavailableError:
+                if subscription is not None:
+                    subscription.close()
+                subscription = None
+                # The next attempt after the next look, which comes at the latest in one interval.
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(self._poll_interval), loop).result()
+        if subscription is not None:
+            subscription.close()
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+class Maintenance:
+    """Renews, compacts, collects and restores; several servers may do so at once, and the manifest decides."""
+
+    def __init__(
+        self,
+        acts: Acts,
+        compactor: Compactor,
+        collector: Collector,
+        restorer: Restorer | None,
+        following: Following,
+    ) -> None:
+        self._acts = acts
+        self._compactor = compactor
+        self._collector = collector
+        self._restorer = restorer
+        self._following = following
+        self._logger = get_logger("maintenance")
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        rounds = round(_MAINTENANCE_INTERVAL / _RESTORE_INTERVAL)
+        turn = 0
+        while True:
+            await asyncio.sleep(_RESTORE_INTERVAL)
+            turn += 1
+            if self._restorer is not None and self._following.damaged:
+                await self._do("restore", self._restorer.restore)
+            if turn % rounds == 0 and self._following.last.current:
+                await self._do("renew", lambda: int(self._acts.renew()))
+                await self._do("compact", self._compactor.compact)
+                await self._do("collect", self._collector.collect)
+
+    async def _do(self, name: str, work: Callable[[], int]) -> None:
+        try:
+            count = await asyncio.to_thread(work)
+        except (StoreUnavailableError, StoreDamagedError, ArchiveError, AuditError, HashmatchError) as error:
+            self._logger.warning(Event.MAINTENANCE_FAILED, work=name, why=str(error))
+            return
+        if count:
+            self._logger.info(Event.MAINTENANCE_DONE, work=name, count=count)
+            self._following.wake()
