@@ -169,7 +169,7 @@ def test_refs_beyond_the_statements_are_damage(write, secret: PlacementSecret):
     with pytest.raises(StoreDamagedError, match="lacks"):
         reader.verify()
     found = open_segment(reader, BlockCache(0), resident=False).find(rows.placed, rows.digests)
-    assert np.array_equal(found.refs, np.where(rows.refs == 2, DAMAGED, rows.refs))
+    assert np.array_equal(found.refs, np.where(rows.refs == 2, DAMAGED, rows.refs.astype(np.int64)))
 
 
 @pytest.mark.parametrize("resident", [False, True])
