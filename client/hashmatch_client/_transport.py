@@ -64,7 +64,8 @@ def service_config(target: str, retry: Retry) -> str:
     if not target.startswith("unix"):
         # A name may stand for several servers. One socket is one server: there is nothing to choose.
         config["loadBalancingConfig"] = [{"round_robin": {}}]
-        config["healthCheckConfig"] = {"serviceName": ""}
+        # The service rather than the server as a whole: one whose store is away still answers, and says what it cannot.
+        config["healthCheckConfig"] = {"serviceName": "hashmatch.v1.MatchService"}
     return json.dumps(config)
 
 

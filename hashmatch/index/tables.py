@@ -75,6 +75,8 @@ class AlgorithmTable:
     def lists_to_ask(self, placed: Placements) -> dict[str, npt.NDArray[np.int64]]:
         """For each list the ascending positions among (n,) candidates that it may have."""
         asked: dict[str, npt.NDArray[np.bool_]] = {}
+        if len(self.parts) == 1 and len(self.parts[0].lists) == 1:
+            return {self.parts[0].lists[0]: np.arange(len(placed))}
         for part in self.parts:
             tags = part.filter.tags(placed)
             for tag in np.flatnonzero(tags.any(axis=0)).tolist():

@@ -12,9 +12,10 @@ from hashmatch.columns.rows import SOURCE_KEYS, Rows, empty_rows, overlay
 from hashmatch.columns.source_keys import source_key_digest
 from hashmatch.ingest.entry_hashes import EntryHash, unpack_entry_hashes
 from hashmatch.model.opinions import StatementSet
+from hashmatch.store.blocks import DAMAGED
 from hashmatch.store.manifest import ListState
 from hashmatch.store.segments import SegmentInfo, SegmentStore, StoreDamagedError, digest_size_of
-from hashmatch.store.sources import DAMAGED, BlockCache, ChainLookup, SegmentSource, find_in_chain, open_segment
+from hashmatch.store.sources import BlockCache, ChainLookup, SegmentSource, find_in_chain, open_segment
 
 _CACHE_BYTES = 64 << 20
 

@@ -12,11 +12,13 @@ from hashmatch.columns.placement import Words, packed_words, placements
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
 from hashmatch.matching.evaluation import Finding, Holding, evaluate
+from hashmatch.matching.few import FEW, settle_few
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
+from hashmatch.store.blocks import ABSENT, DAMAGED
 from hashmatch.store.connection import StoreUnavailableError
-from hashmatch.store.sources import ABSENT, DAMAGED, ChainLookup, SegmentSource, find_in_chain
+from hashmatch.store.sources import ChainLookup, SegmentSource, find_in_chain
 
 Positions = npt.NDArray[np.int64]
 
@@ -94,9 +96,15 @@ class ColumnQuestion:
         words = np.ascontiguousarray(self._words[self._candidates])
         digests = words.view(np.uint8)
         placed = placements(words, self._view.snapshot.manifest.placement)
+        to_ask = self._table.lists_to_ask(placed)
+        if len(words) <= FEW:
+            carriers = {list_id: asked.tolist() for list_id, asked in to_ask.items() if list_id in self._carriers}
+            values = [digest.tobytes() for digest in digests]
+            few = settle_few(self._view, self._algorithm, placed.tolist(), values, carriers, source_keys=source_keys)
+            return self._answer(np.array(few.held, np.int64), np.array(few.numbers, np.int64), few.findings)
         combined = Combinations(len(words))
         lookups: dict[str, tuple[Positions, ChainLookup]] = {}
-        for list_id, asked in self._table.lists_to_ask(placed).items():
+        for list_id, asked in to_ask.items():
             loaded = self._carriers.get(list_id)
             if loaded is None:
                 continue
@@ -121,6 +129,9 @@ class ColumnQuestion:
                 finding.with_source_keys(_source_keys(lookups, position))
                 for finding, position in zip(findings, held.tolist(), strict=True)
             ]
+        return self._answer(held, numbers, findings)
+
+    def _answer(self, held: Positions, numbers: Positions, findings: Sequence[Finding]) -> ColumnAnswer:
         return ColumnAnswer(
             self.count, self._doubts, self._candidates[held], numbers, tuple(findings), len(self._candidates)
         )

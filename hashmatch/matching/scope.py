@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
@@ -36,7 +37,8 @@ class Scope(NamedTuple):
 EVERYTHING = Scope()
 
 
-class View(NamedTuple):
+@dataclass(slots=True)
+class View:
     """A scope upon a snapshot: what a batch is answered from."""
 
     snapshot: Snapshot
@@ -47,10 +49,15 @@ class View(NamedTuple):
     # Why nothing that this server says of any list can be a negative.
     doubts: tuple[Cause, ...]
     now: float
+    _carriers: dict[Algorithm, dict[str, LoadedList]] = field(default_factory=dict)
 
     def carriers(self, algorithm: Algorithm) -> dict[str, LoadedList]:
         """The lists in scope that have hashes of the algorithm."""
-        return {list_id: loaded for list_id, loaded in self.lists.items() if loaded.carries(algorithm)}
+        carriers = self._carriers.get(algorithm)
+        if carriers is None:
+            carriers = {list_id: loaded for list_id, loaded in self.lists.items() if loaded.carries(algorithm)}
+            self._carriers[algorithm] = carriers
+        return carriers
 
     def doubts_about(self, algorithm: Algorithm) -> tuple[Cause, ...]:
         """Why the absence of a hash of this algorithm would prove nothing; empty if it does prove something."""
@@ -62,9 +69,10 @@ class View(NamedTuple):
             # The caller asked about these lists by name: one that cannot answer must not look like one that said no.
             mute = [*self.unserved, *(list_id for list_id in self.lists if list_id not in carriers)]
             causes += [Cause(UndeterminedReason.ALGORITHM_NOT_CARRIED, list_id) for list_id in mute]
-        bodies = {loaded.state.definition.body for loaded in carriers.values()}
-        if carriers and len(bodies) < self.scope.min_sources:
-            causes.append(Cause(UndeterminedReason.TOO_FEW_SOURCES))
+        if carriers and self.scope.min_sources > 1:
+            bodies = {loaded.state.definition.body for loaded in carriers.values()}
+            if len(bodies) < self.scope.min_sources:
+                causes.append(Cause(UndeterminedReason.TOO_FEW_SOURCES))
         causes += [
             Cause(UndeterminedReason.LIST_STALE, list_id)
             for list_id, loaded in carriers.items()

@@ -76,7 +76,7 @@ class Runner:
         self._logger = get_logger("server")
         self.metrics = Metrics(registry or CollectorRegistry(), clock=self._clock, version=VERSION)
         self.health = Health(
-            ("store", "snapshot", "blocks"),
+            ("store", "snapshot", "confirmed", "blocks"),
             {MATCH_SERVICE: ("snapshot",), LIST_SERVICE: ("snapshot",), ADMIN_SERVICE: ("store",)},
             gauge=self.metrics.ready,
             logger=self._logger,

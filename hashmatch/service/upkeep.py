@@ -164,8 +164,8 @@ class Following:
         store_ok = (look.current or fresh) and not self._misconfigured
         self._health.set("store", store_ok, self._misconfigured or look.why)
         doubts = self._refresher.doubts() if served is not None else ()
-        why = ", ".join(cause.reason.name for cause in doubts) or look.why
-        self._health.set("snapshot", fresh or (served is not None and not doubts), why)
+        self._health.set("snapshot", fresh or served is not None, look.why)
+        self._health.set("confirmed", not doubts, ", ".join(cause.reason.name for cause in doubts))
         self._health.set("blocks", not self._cache.damaged, "blocks are missing or do not verify")
         hits, misses = self._cache.hits, self._cache.misses
         self._metrics.block_cache_hits.inc(hits - self._cache_counts[0])

@@ -24,6 +24,12 @@ _BATCH = 4_096
 _MAXIMUM_PAYLOAD = 64 << 20
 
 
+# The digest is not there.
+ABSENT = kernels.NOT_FOUND
+# What would tell is missing or malformed.
+DAMAGED = kernels.MALFORMED
+
+
 class BlockError(Exception):
     """A block that verifies but does not have the form that this version writes."""
 
@@ -98,6 +104,10 @@ class PlainBlocks:
             raise BlockError("a block has an unknown form")
         return Finds(refs, rows)
 
+    def block(self, number: int) -> bytes:
+        """One block."""
+        return self._data[self._edges[number] : self._edges[number + 1]].tobytes()
+
     @classmethod
     def joined(cls, parts: Sequence[PlainBlocks], digest_size: int) -> PlainBlocks:
         """The blocks of `parts`, one after the other."""
@@ -153,3 +163,29 @@ class PlainBlocks:
         edges = np.full(rows + 1, 4 * rows, np.int64)
         edges[1:] += np.cumsum(lengths, dtype=np.int64)
         return [plain[edges[row] : edges[row + 1]] for row in range(rows)]
+
+
+def find_in_block(block: bytes, digest: bytes) -> tuple[int, int]:
+    """Look for one digest in one block: its ref and row, or (ABSENT, ABSENT), or (DAMAGED, ABSENT) if malformed."""
+    size = len(digest)
+    if len(block) < kernels.HEADER_SIZE or block[0] != kernels.BLOCK_VERSION:
+        return DAMAGED, ABSENT
+    rows = int.from_bytes(block[4:8], "little")
+    end = kernels.HEADER_SIZE + rows * size
+    wide = block[1] & kernels.WIDE_REFS
+    if len(block) < end + (4 * rows if wide else 0):
+        return DAMAGED, ABSENT
+    at = block.find(digest, kernels.HEADER_SIZE, end)
+    while at >= 0:
+        row, rest = divmod(at - kernels.HEADER_SIZE, size)
+        if not rest:
+            place = end + 4 * row if wide else 8
+            return int.from_bytes(block[place : place + 4], "little"), row
+        # The bytes stand across two rows.
+        at = block.find(digest, at + 1, end)
+    return ABSENT, ABSENT
+
+
+def payload_of_row(block: bytes, digest_size: int, row: int) -> bytes:
+    """The payload of one row of a block; empty where it has none. Raises `BlockError`."""
+    return PlainBlocks([block], digest_size).payload(0, row) if block[1] & kernels.HAS_PAYLOADS else b""

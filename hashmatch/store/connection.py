@@ -11,6 +11,8 @@ from redis.retry import Retry
 
 T = TypeVar("T")
 
+_READ_BYTES = 1 << 18
+
 
 class StoreUnavailableError(Exception):
     """The store did not answer, or not in time, or refused."""
@@ -47,6 +49,8 @@ class Connection:
             # a connection that the server closed while it was idle.
             retry=Retry(NoBackoff(), 1),
             protocol=3,
+            # A thousand blocks come in one answer of a megabyte.
+            socket_read_size=_READ_BYTES,
             **({} if url.startswith("unix:") else {"socket_connect_timeout": connect_timeout}),
             **credentials,
         )

@@ -62,6 +62,11 @@ class _Seal:
     def seal(self, number: int, plaintext: bytes) -> bytes:
         return self._sealer.seal(number.to_bytes(NONCE_SIZE, "big"), plaintext, self._context)
 
+    def open_blocks(self, numbers: Sequence[int], sealed: Sequence[bytes | None]) -> list[bytes | None]:
+        """Each part in plain; None for one that is missing or does not verify."""
+        nonces = (number.to_bytes(NONCE_SIZE, "big") for number in numbers)
+        return self._sealer.open_many(nonces, sealed, self._context)
+
     def open(self, number: int, sealed: bytes) -> bytes:
         return self._sealer.open(number.to_bytes(NONCE_SIZE, "big"), sealed, self._context)
 
@@ -170,11 +175,7 @@ class SegmentReader:
         for low in range(0, len(numbers), BLOCKS_PER_COMMAND):
             part = numbers[low : low + BLOCKS_PER_COMMAND]
             sealed_blocks = self._connection.get_many([b"%b%d" % (self._prefix, number) for number in part])
-            for number, sealed in zip(part, sealed_blocks, strict=True):
-                try:
-                    plain.append(None if sealed is None else self._seal.open(number, sealed))
-                except SealingError:
-                    plain.append(None)
+            plain += self._seal.open_blocks(part, sealed_blocks)
         return plain
 
     def read(self) -> Iterator[PlainBlocks]:

@@ -12,12 +12,8 @@ import numpy.typing as npt
 
 from hashmatch.columns.placement import Digests, Placements, blocks_of
 from hashmatch.model.opinions import StatementSet
-from hashmatch.store.blocks import BlockError, PlainBlocks
+from hashmatch.store.blocks import ABSENT, DAMAGED, BlockError, PlainBlocks, find_in_block, payload_of_row
 from hashmatch.store.segments import SegmentInfo, SegmentReader
-
-ABSENT = -1
-# The block that would tell is missing from the store or does not verify.
-DAMAGED = -2
 
 
 class Lookup(NamedTuple):
@@ -50,6 +46,10 @@ class SegmentSource(Protocol):
         """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
         ...
 
+    def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
+        """The plain blocks of these numbers, None for a damaged one. Raises `StoreUnavailableError`."""
+        ...
+
     @property
     def needs_store(self) -> bool:
         """Whether `find` may have to ask the store."""
@@ -76,18 +76,17 @@ class BlockCache:
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 
-    def get_many(self, segment_id: str, numbers: list[int]) -> list[bytes | None]:
+    def get_many(self, segment_id: str, numbers: Sequence[int]) -> list[bytes | None]:
         """The cached blocks of a segment, None for those that are not."""
-        found: list[bytes | None] = []
+        blocks = self._blocks
         with self._lock:
-            for number in numbers:
-                block = self._blocks.get((segment_id, number))
+            found = [blocks.get((segment_id, number)) for number in numbers]
+            for number, block in zip(numbers, found, strict=True):
                 if block is not None:
-                    self._blocks.move_to_end((segment_id, number))
-                    self.hits += 1
-                else:
-                    self.misses += 1
-                found.append(block)
+                    blocks.move_to_end((segment_id, number))
+            hits = len(found) - found.count(None)
+            self.hits += hits
+            self.misses += len(found) - hits
         return found
 
     def put_many(self, segment_id: str, blocks: list[tuple[int, bytes]]) -> None:
@@ -118,7 +117,7 @@ class StoredSegment:
     def find(self, placed: Placements, digests: Digests) -> Lookup:
         """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
         numbers, positions = np.unique(blocks_of(placed, self.info.blocks), return_inverse=True)
-        blocks = self._blocks(numbers.tolist())
+        blocks = self.blocks(numbers.tolist())
         good = [block if block is not None else b"" for block in blocks]
         refs = np.full(len(placed), DAMAGED, np.int64)
         rows = np.full(len(placed), ABSENT, np.int64)
@@ -134,7 +133,8 @@ class StoredSegment:
         refs[refs >= len(self.sets)] = DAMAGED
         return Lookup(refs, plain, positions, rows)
 
-    def _blocks(self, numbers: list[int]) -> list[bytes | None]:
+    def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
+        """The plain blocks of these numbers, None for a damaged one. Raises `StoreUnavailableError`."""
         blocks = self._cache.get_many(self.info.segment_id, numbers)
         missing = [index for index, block in enumerate(blocks) if block is None]
         if missing:
@@ -165,6 +165,10 @@ class ResidentSegment:
         refs, rows = self._blocks.find(positions, digests)
         return Lookup(refs, self._blocks, positions, rows)
 
+    def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
+        """The plain blocks of these numbers."""
+        return [self._blocks.block(number) for number in numbers]
+
 
 def open_segment(
     reader: SegmentReader,
@@ -191,6 +195,34 @@ def open_segment(
     if not resident:
         return StoredSegment(reader, cache)
     return ResidentSegment(reader.info, reader.sets, PlainBlocks.joined(kept, reader.info.digest_size))
+
+
+def find_few_in_chain(
+    sources: Sequence[SegmentSource], placed: Sequence[int], digests: Sequence[bytes]
+) -> list[tuple[int, int, bytes]]:
+    """What `find_in_chain` finds, for so few digests that arrays would cost more than they save.
+
+    Returns for each digest the number of the segment (or ABSENT or DAMAGED), the ref and the payload of its row.
+    """
+    found: list[tuple[int, int, bytes]] = [(ABSENT, ABSENT, b"")] * len(digests)
+    open_questions = list(range(len(digests)))
+    for number in range(len(sources) - 1, -1, -1):
+        source = sources[number]
+        count = source.info.blocks
+        blocks = source.blocks([((placed[index] >> 32) * count) >> 32 for index in open_questions])
+        still_open = []
+        for index, block in zip(open_questions, blocks, strict=True):
+            ref, row = find_in_block(block, digests[index]) if block is not None else (DAMAGED, ABSENT)
+            if ref == ABSENT:
+                still_open.append(index)
+            elif ref == DAMAGED or ref >= len(source.sets):
+                found[index] = (DAMAGED, ABSENT, b"")
+            elif source.sets[ref]:
+                found[index] = (number, ref, payload_of_row(block, len(digests[index]), row) if block else b"")
+        open_questions = still_open
+        if not open_questions:
+            break
+    return found
 
 
 class ChainLookup(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -45,6 +46,17 @@ class Sealer:
             return self._cipher.decrypt(nonce, sealed, context)
         except (InvalidTag, ValueError) as error:
             raise SealingError("a sealed value does not verify") from error
+
+    def open_many(self, nonces: Iterable[bytes], sealed: Sequence[bytes | None], context: bytes) -> list[bytes | None]:
+        """The plaintext of each of `sealed`; None for None and for what does not verify."""
+        decrypt = self._cipher.decrypt
+        opened: list[bytes | None] = []
+        for nonce, each in zip(nonces, sealed, strict=True):
+            try:
+                opened.append(None if each is None else decrypt(nonce, each, context))
+            except (InvalidTag, ValueError):
+                opened.append(None)
+        return opened
 
     def seal_with_random_nonce(self, plaintext: bytes, context: bytes) -> bytes:
         """Nonce, ciphertext and tag; for values sealed far fewer than 2^32 times under this key."""
