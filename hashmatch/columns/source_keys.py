@@ -11,8 +11,8 @@ from hashmatch.columns.rows import SOURCE_KEY_DIGEST_SIZE
 
 
 def pack_source_keys(keys: Sequence[str]) -> bytes:
-    """The payload for the keys of a row's entries, in the order of their statements."""
-    return msgspec.msgpack.encode(keys)
+    """The payload for the keys of a row's entries, in the order of their statements; empty if none has a key."""
+    return msgspec.msgpack.encode(keys) if any(keys) else b""
 
 
 def unpack_source_keys(payload: bytes) -> list[str]:
