@@ -126,6 +126,8 @@ def test_a_subscriber_of_a_stopped_store_is_told(tmp_path: Path):
     with EmbeddedValkey(tmp_path) as server:
         connection = Connection(server.url)
         subscription = connection.subscribe(b"channel")
+        # What confirms the subscription is no message.
+        assert not subscription.wait(5.0)
     with closing(connection), closing(subscription), pytest.raises(StoreUnavailableError):
         subscription.wait(5.0)
 
