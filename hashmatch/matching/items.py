@@ -102,9 +102,13 @@ class ItemsQuestion:
     def _answer(self, places: Sequence[tuple[Algorithm, int] | Finding], findings: tuple[Finding, ...]) -> ItemAnswer:
         opinions = [opinion for finding in findings for opinion in finding.opinions]
         lists = self._view.lists
-        agreement = agreement_of(
-            (lists[each.list_id].state.definition.body, each.statement.scheme, each.statement.label)
-            for each in opinions
+        agreement = (
+            agreement_of(
+                (lists[each.list_id].state.definition.body, each.statement.scheme, each.statement.label)
+                for each in opinions
+            )
+            if opinions
+            else Agreement.NONE
         )
         if any(finding.verdict is Verdict.MATCH for finding in findings):
             return ItemAnswer(Verdict.MATCH, agreement, findings)

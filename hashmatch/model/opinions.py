@@ -42,8 +42,8 @@ def agreement_of(opinions: Iterable[tuple[str, str, str]]) -> Agreement:
     there would translate a label silently.
     """
     opinions = list(opinions)
-    if not opinions:
-        return Agreement.NONE
+    if len(opinions) < 2:
+        return Agreement.SINGLE if opinions else Agreement.NONE
     said = {(scheme, label) for _, scheme, label in opinions}
     if len(said) > 1:
         return Agreement.DISPUTED

@@ -12,6 +12,7 @@ import numpy as np
 
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
+from hashmatch.matching.evaluation import Finding
 from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
 from hashmatch.matching.scope import EVERYTHING, Scope, View
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
@@ -181,15 +182,18 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         self, served: Served, request: match_service_pb2.BatchMatchRequest, answers: list[ItemAnswer]
     ) -> None:
         matches = 0
+        known: list[tuple[Algorithm, Finding]] = []
         for item, answer in zip(request.items, answers, strict=True):
             matches += answer.verdict is Verdict.MATCH
             for asked, finding in zip(item.hashes, answer.findings, strict=True):
-                algorithm = Algorithm(asked.algorithm) if asked.algorithm in _KNOWN else None
-                if algorithm is None:
+                algorithm = _KNOWN.get(asked.algorithm)
+                if algorithm is not None:
+                    known.append((algorithm, finding))
+                else:
                     self._answering.metrics.count_hashes(None, finding.verdict)
                     self._answering.count_causes(finding.causes, 1)
-                else:
-                    self._answering.count_findings(served, algorithm, [(finding, 1)])
+        for (algorithm, finding), amount in Counter(known).items():
+            self._answering.count_findings(served, algorithm, [(finding, amount)])
         annotate(matches=matches)
 
     def _count_column(self, served: Served, algorithm: Algorithm, answer: ColumnAnswer, matches: int) -> None:
@@ -209,7 +213,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         tally(batches=1, hashes=answer.count, matches=matches)
 
 
-_KNOWN = frozenset(map(int, Algorithm))
+_KNOWN = {int(algorithm): algorithm for algorithm in Algorithm}
 
 
 def _must_be_served(served: Served | None) -> Served:

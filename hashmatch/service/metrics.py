@@ -65,6 +65,9 @@ class Metrics:
         self._lists = _ListCollector(clock)
         registry.register(self._lists)
         ProcessCollector(registry=registry)
+        # Looking a series up by its labels costs several times what counting costs.
+        self._hashes_by: dict[tuple[Algorithm | None, Verdict], Counter] = {}
+        self._undetermined_by: dict[UndeterminedReason, Counter] = {}
         self._counted_for: dict[str, set[tuple[Counter, tuple[str, ...]]]] = {}
 
     def _define_calls(self, registry: CollectorRegistry) -> None:
@@ -147,11 +150,18 @@ class Metrics:
 
     def count_hashes(self, algorithm: Algorithm | None, verdict: Verdict, amount: int = 1) -> None:
         """Count hashes answered with `verdict`; `algorithm` is None if it is unknown."""
-        self.hashes.labels(_algorithm_label(algorithm), verdict.name.lower()).inc(amount)
+        counter = self._hashes_by.get((algorithm, verdict))
+        if counter is None:
+            counter = self.hashes.labels(_algorithm_label(algorithm), verdict.name.lower())
+            self._hashes_by[algorithm, verdict] = counter
+        counter.inc(amount)
 
     def count_undetermined(self, reason: UndeterminedReason, amount: int = 1) -> None:
         """Count hashes that were not determined because of `reason`."""
-        self.undetermined.labels(reason.name.lower()).inc(amount)
+        counter = self._undetermined_by.get(reason)
+        if counter is None:
+            counter = self._undetermined_by[reason] = self.undetermined.labels(reason.name.lower())
+        counter.inc(amount)
 
     def count_matches(self, list_id: str, algorithm: Algorithm, nature: ListNature, amount: int = 1) -> None:
         """Count hashes that matched in a list."""
