@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +13,7 @@ from hashmatch.columns.placement import PlacementSecret
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.vetting import VettingPolicy
+from hashmatch.store.floor import FloorError, ManifestRefusedError
 from hashmatch.store.manifest import (
     MAXIMUM_GENERATION_EPOCHS,
     MAXIMUM_HISTORY,
@@ -24,6 +26,7 @@ from hashmatch.store.manifest import (
 )
 from hashmatch.store.stagings import PendingNote
 from hashmatch.store.store import Store
+from hashmatch.trust.audit import AuditError
 
 # How long a manifest is good for. Servers with the publisher's role renew it long before.
 MANIFEST_LIFETIME = 7 * 86_400.0
@@ -41,11 +44,19 @@ class Audit(Protocol):
         ...
 
 
-class EpochFloor(Protocol):
-    """The highest epoch that was ever seen here."""
+class Floor(Protocol):
+    """What is remembered of the newest manifest ever served here; see `store.floor`."""
 
     def highest(self) -> int:
-        """That epoch; 0 if none."""
+        """Its epoch; 0 if none."""
+        ...
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise `ManifestRefusedError` for a manifest that must not be served."""
+        ...
+
+    def raise_to(self, sealed: SealedManifest) -> None:
+        """Remember a manifest."""
         ...
 
 
@@ -56,7 +67,7 @@ class Acts:
     nothing has changed.
     """
 
-    def __init__(self, store: Store, clock: Clock, policy: VettingPolicy, audit: Audit, floor: EpochFloor) -> None:
+    def __init__(self, store: Store, clock: Clock, policy: VettingPolicy, audit: Audit, floor: Floor) -> None:
         self.store = store
         self.clock = clock
         self.policy = policy
@@ -77,7 +88,7 @@ class Acts:
         recorded = False
         for _ in range(_ATTEMPTS):
             sealed = self._load(create)
-            epoch = max(sealed.manifest.epoch, self._floor.highest()) + 1
+            epoch = sealed.manifest.epoch + 1
             manifest = change(sealed.manifest, epoch)
             if validate_only:
                 return manifest
@@ -95,10 +106,15 @@ class Acts:
             )
             self._note_dropped(sealed.manifest, manifest, now)
             try:
-                self.store.manifests.replace(sealed.raw, manifest)
+                published = self.store.manifests.replace(sealed.raw, manifest)
             except ManifestConflictError:
                 continue
-            self.audit.append("in-effect", actor, epoch=epoch, of=act)
+            # It is published now, whatever becomes of our own notes: the record says what was intended, the manifest's
+            # history that it happened, and a floor that cannot be raised stops this server from serving it.
+            with contextlib.suppress(FloorError):
+                self._floor.raise_to(published)
+            with contextlib.suppress(AuditError):
+                self.audit.append("in-effect", actor, epoch=epoch, of=act)
             return manifest
         raise HashmatchError(
             ErrorReason.CONFLICT, "others kept changing the lists at the same time; try again", retry_after=1.0
@@ -107,6 +123,11 @@ class Acts:
     def _load(self, create: bool) -> SealedManifest:
         sealed = self.store.manifests.load()
         if sealed is not None:
+            try:
+                self._floor.check(sealed.manifest)
+            except ManifestRefusedError as error:
+                # To build on what the store lost would publish, under a new epoch, the loss of everybody's changes.
+                raise HashmatchError(ErrorReason.STORE_DAMAGED, f"{error}; restore the store first") from error
             return sealed
         if not create:
             raise HashmatchError(ErrorReason.LIST_NOT_FOUND, "no list is defined yet")
@@ -157,7 +178,9 @@ class Acts:
         now = self.clock.now()
         if sealed is None or sealed.manifest.expires_at - now > MANIFEST_LIFETIME / 2:
             return False
-        if sealed.manifest.epoch < self._floor.highest():
+        try:
+            self._floor.check(sealed.manifest)
+        except ManifestRefusedError:
             return False
         renewed = msgspec.structs.replace(
             sealed.manifest, renewals=sealed.manifest.renewals + 1, expires_at=now + MANIFEST_LIFETIME

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hashmatch.store.floor import ManifestRefusedError
+from hashmatch.store.manifest import Manifest, SealedManifest
 from hashmatch.trust.audit import AuditError
 
 
@@ -45,3 +47,13 @@ class MemoryFloor:
     def highest(self) -> int:
         """The highest epoch that was ever seen."""
         return self.epoch
+
+    def check(self, manifest: Manifest) -> None:
+        """Refuse what is below."""
+        if manifest.epoch < self.epoch:
+            raise ManifestRefusedError("older-epoch", "the store shows an older manifest")
+
+    def raise_to(self, sealed: SealedManifest) -> None:
+        """Remember a manifest."""
+        self.check(sealed.manifest)
+        self.epoch = sealed.manifest.epoch
