@@ -12,7 +12,7 @@ from hashmatch_client.cli.text import counted
 
 from hashmatch.admin.connection import connect
 from hashmatch.admin.exits import Exit
-from hashmatch.admin.output import print_result
+from hashmatch.admin.output import in_epoch, outcome, print_result
 from hashmatch.v1 import common_pb2
 from hashmatch.v1 import list_admin_service_pb2 as pb
 
@@ -36,15 +36,13 @@ def suppress(arguments: Namespace) -> Exit:
 
         epoch, changed = _in_batches(hashes, act)
     where = ", ".join(arguments.list_ids) or "every list"
-    document = {
-        "dry_run": arguments.dry_run,
-        "epoch": epoch,
+    document = outcome(arguments, epoch) | {
         "hashes": len(hashes),
         "newly_suppressed": changed,
         "lists": arguments.list_ids,
     }
     done = "Would suppress" if arguments.dry_run else "Suppressed"
-    new = f"{changed:,} of them newly, in epoch {epoch}"
+    new = f"{changed:,} of them newly{in_epoch(arguments, epoch)}"
     print_result(arguments, document, f"{done} {counted(len(hashes), 'hash', 'hashes')} in {where}: {new}.")
     return Exit.DONE
 
@@ -60,10 +58,10 @@ def unsuppress(arguments: Namespace) -> Exit:
             return response.epoch, response.lifted
 
         epoch, changed = _in_batches(hashes, act)
-    document = {"dry_run": arguments.dry_run, "epoch": epoch, "hashes": len(hashes), "lifted": changed}
+    document = outcome(arguments, epoch) | {"hashes": len(hashes), "lifted": changed}
     done = "Would lift" if arguments.dry_run else "Lifted"
     what = f"the suppression of {changed:,} of {counted(len(hashes), 'hash', 'hashes')}"
-    print_result(arguments, document, f"{done} {what}, in epoch {epoch}.")
+    print_result(arguments, document, f"{done} {what}{in_epoch(arguments, epoch)}.")
     return Exit.DONE
 
 
@@ -86,10 +84,8 @@ def withdraw(arguments: Namespace) -> Exit:
                 validate_only=arguments.dry_run,
             ),
         )
-    document = {
-        "dry_run": arguments.dry_run,
+    document = outcome(arguments, response.epoch) | {
         "list": arguments.list_id,
-        "epoch": response.epoch,
         "generation": response.generation,
         "removed": response.removed,
         "not_listed": response.not_listed,
@@ -97,7 +93,8 @@ def withdraw(arguments: Namespace) -> Exit:
     done = "Would remove" if arguments.dry_run else "Removed"
     missing = f"; {response.not_listed:,} of what was given it did not have" if response.not_listed else ""
     what = f"{counted(response.removed, 'hash', 'hashes')} from {arguments.list_id}{missing}"
-    print_result(arguments, document, f"{done} {what}: generation {response.generation}, epoch {response.epoch}.")
+    made = f"generation {response.generation}{in_epoch(arguments, response.epoch)}"
+    print_result(arguments, document, f"{done} {what}: {made}.")
     return Exit.DONE
 
 

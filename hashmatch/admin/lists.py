@@ -23,7 +23,7 @@ from hashmatch.admin.documents import (
     staging_document,
 )
 from hashmatch.admin.exits import Exit
-from hashmatch.admin.output import print_result, print_rows
+from hashmatch.admin.output import in_epoch, outcome, print_result, print_rows
 from hashmatch.admin.report import counts_text, print_facts
 from hashmatch.admin.staging import open_stagings, print_stagings
 from hashmatch.admin.values import span_text
@@ -78,10 +78,12 @@ def define(arguments: Namespace) -> Exit:
         request = pb.DefineListRequest(definition=definition, validate_only=arguments.dry_run)
         response = client.act(client.service.DefineList, request)
     stated = response.definition
-    document = {"dry_run": arguments.dry_run, "epoch": response.epoch, "definition": definition_document(stated)}
+    document = outcome(arguments, response.epoch) | {"definition": definition_document(stated)}
     done = "Would define" if arguments.dry_run else "Defined"
     what = f"{words(nature(stated.nature))}, at most {span_text(stated.max_age.ToTimedelta())} old"
-    print_result(arguments, document, f"{done} {stated.list_id} of {stated.body}: {what}, in epoch {response.epoch}.")
+    print_result(
+        arguments, document, f"{done} {stated.list_id} of {stated.body}: {what}{in_epoch(arguments, response.epoch)}."
+    )
     return Exit.DONE
 
 
@@ -97,9 +99,9 @@ def withdraw(arguments: Namespace) -> Exit:
             client.service.WithdrawList,
             pb.WithdrawListRequest(list_id=arguments.list_id, reason=arguments.reason, validate_only=arguments.dry_run),
         )
-    document = {"dry_run": arguments.dry_run, "list": arguments.list_id, "epoch": response.epoch}
+    document = outcome(arguments, response.epoch) | {"list": arguments.list_id}
     done = "Would withdraw" if arguments.dry_run else "Withdrew"
-    print_result(arguments, document, f"{done} {arguments.list_id}, in epoch {response.epoch}.")
+    print_result(arguments, document, f"{done} {arguments.list_id}{in_epoch(arguments, response.epoch)}.")
     return Exit.DONE
 
 
@@ -116,22 +118,18 @@ def rollback(arguments: Namespace) -> Exit:
             ),
         )
     generation = response.generation
-    document = {
-        "dry_run": arguments.dry_run,
-        "epoch": response.epoch,
-        "generation": generation_document(generation),
-    }
+    document = outcome(arguments, response.epoch) | {"generation": generation_document(generation)}
     target = f"generation {arguments.generation}" if arguments.generation else "the generation before"
     done = f"{'Would roll' if arguments.dry_run else 'Rolled'} {arguments.list_id} back to {target}"
-    what = f"generation {generation.number} with {counts_text(generation.counts)}, in epoch {response.epoch}"
-    print_result(arguments, document, f"{done}, as {what}.")
+    what = f"generation {generation.number} with {counts_text(generation.counts)}"
+    print_result(arguments, document, f"{done}, as {what}{in_epoch(arguments, response.epoch)}.")
     return Exit.DONE
 
 
 def history(arguments: Namespace) -> Exit:
     """`history`."""
     with connect(arguments) as client:
-        events, _ = _history(client, arguments.list_id, arguments.limit)
+        events = _history(client, arguments.list_id, arguments.limit)
     print_rows(
         arguments,
         "events",
@@ -168,7 +166,7 @@ def _show_one(arguments: Namespace) -> Exit:
         connect(arguments) as client,
     ):
         found = lists.get_list(list_id)
-        _, retained = _history(client, list_id, 1)
+        retained = client.ask(client.service.GetHistory, pb.GetHistoryRequest(list_id=list_id, page_size=1)).retained
         stagings = list(open_stagings(client, list_id))
     document = list_document(found) | {
         "retained": [generation_document(each) for each in retained],
@@ -184,21 +182,18 @@ def _show_one(arguments: Namespace) -> Exit:
     return Exit.DONE
 
 
-def _history(
-    client: AdminClient, list_id: str, limit: int
-) -> tuple[list[pb.HistoryEvent], Sequence[list_service_pb2.Generation]]:
-    """The last acts, newest first, and the generations that can be rolled back to."""
+def _history(client: AdminClient, list_id: str, limit: int) -> list[pb.HistoryEvent]:
+    """The last acts, newest first."""
     events: list[pb.HistoryEvent] = []
     token = ""
     while True:
-        page = client.ask(
-            client.service.GetHistory,
-            pb.GetHistoryRequest(list_id=list_id, page_size=min(limit - len(events), _LARGEST_PAGE), page_token=token),
-        )
+        size = min(limit - len(events), _LARGEST_PAGE)
+        request = pb.GetHistoryRequest(list_id=list_id, page_size=size, page_token=token)
+        page = client.ask(client.service.GetHistory, request)
         events += page.events
         token = page.next_page_token
         if not token or len(events) >= limit:
-            return events[:limit], page.retained
+            return events[:limit]
 
 
 def _nature_name(text: str) -> str:

@@ -12,6 +12,16 @@ from hashmatch_client.cli.text import printable
 from hashmatch.admin.documents import Document
 
 
+def in_epoch(arguments: Namespace, epoch: int) -> str:
+    """What a sentence about an act ends with: the epoch that it made, or nothing for a dry run."""
+    return "" if arguments.dry_run else f", in epoch {epoch}"
+
+
+def outcome(arguments: Namespace, epoch: int) -> Document:
+    """What the document of every act begins with."""
+    return {"dry_run": arguments.dry_run, "epoch": None if arguments.dry_run else epoch}
+
+
 def print_result(arguments: Namespace, document: Document, *sentences: str) -> None:
     """The outcome of an act: its document, or sentences, each on a line of its own."""
     if arguments.output == "json":

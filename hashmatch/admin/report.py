@@ -11,7 +11,7 @@ from hashmatch.admin.documents import algorithm, instant, mode, state
 from hashmatch.v1 import list_admin_service_pb2 as pb
 from hashmatch.v1 import list_service_pb2
 
-_WIDTH = 16
+_WIDTH = 17
 
 
 def print_report(staging: pb.Staging, *, no_color: bool) -> None:
@@ -70,7 +70,8 @@ def next_steps(staging: pb.Staging) -> list[str]:
     if missing > 0:
         what = counted(missing, "more approval") if staging.approvals else counted(missing, "approval")
         lines += [
-            f"It needs {what}, from somebody who read this report and is not {staging.staged_by}:",
+            f"It needs {what}, each from somebody who read this report and is not {staging.staged_by}:",
+            _command("show", staging.staging_id),
             _command("approve", staging.staging_id, "--digest", staging.approval_digest.hex()),
         ]
     accepting = [word for gate in unmet for word in ("--accept-gate", gate.name)]
@@ -102,7 +103,8 @@ def _facts(staging: pb.Staging) -> Iterable[tuple[str, str]]:
     yield (
         "fingerprints",
         f"{report.read:,} read {'=' if parts == report.read else 'BUT'} {report.stored:,} stored + "
-        f"{report.duplicates:,} duplicates + {report.quarantined:,} quarantined + {report.removals:,} removals"
+        f"{counted(report.duplicates, 'duplicate')} + {report.quarantined:,} quarantined + "
+        f"{counted(report.removals, 'removal')}"
         + ("" if parts == report.read else f" = {parts:,}: THEY DO NOT RECONCILE"),
     )
     yield (
@@ -110,7 +112,7 @@ def _facts(staging: pb.Staging) -> Iterable[tuple[str, str]]:
         f"{report.added:,} added, {report.removed:,} removed, {report.changed:,} changed, "
         f"{report.unchanged:,} unchanged",
     )
-    yield "the list will be", counts_text(report.counts)
+    yield "will hold", counts_text(report.counts)
     yield "approvals", approvals_text(staging)
     for approval in staging.approvals:
         note = f": {approval.note}" if approval.note else ""

@@ -13,7 +13,7 @@ from hashmatch_client.cli.text import Cell, counted, words
 from hashmatch.admin.connection import AdminClient, connect
 from hashmatch.admin.documents import Document, generation_document, instant, mode, staging_document
 from hashmatch.admin.exits import Exit
-from hashmatch.admin.output import print_result, print_rows
+from hashmatch.admin.output import in_epoch, outcome, print_result, print_rows
 from hashmatch.admin.report import approvals_text, counts_text, next_steps, print_report, unmet_gates
 from hashmatch.v1 import list_admin_service_pb2 as pb
 
@@ -103,13 +103,10 @@ def publish(arguments: Namespace) -> Exit:
             ),
         )
     generation = response.generation
-    document = {
-        "dry_run": arguments.dry_run,
-        "epoch": response.epoch,
-        "generation": generation_document(generation),
-    }
-    what = f"generation {generation.number} with {counts_text(generation.counts)}, in epoch {response.epoch}"
-    print_result(arguments, document, f"Would publish {what}." if arguments.dry_run else f"Published {what}.")
+    document = outcome(arguments, response.epoch) | {"generation": generation_document(generation)}
+    done = "Would publish" if arguments.dry_run else "Published"
+    what = f"generation {generation.number} with {counts_text(generation.counts)}"
+    print_result(arguments, document, f"{done} {what}{in_epoch(arguments, response.epoch)}.")
     return Exit.DONE
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 _HEX_RUN = re.compile(r"[0-9a-fA-F]{32,}")
 _SPAN = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _UNITS = (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_LONGEST_SPAN = timedelta(days=36_525)
 _OPERATOR = re.compile(r"[a-z0-9._-]{1,63}")
 
 
@@ -19,14 +20,14 @@ def without_hashes(text: str) -> str:
 
 
 def span(text: str) -> timedelta:
-    """The positive span in a text like 30d, 12h or 1d12h; the units are w, d, h, m and s, in this order."""
+    """The span, up to a century, in a text like 30d, 12h or 1d12h; the units are w, d, h, m and s, in this order."""
     found = _SPAN.fullmatch(text)
     numbers = [] if found is None else [int(number or 0) for number in found.groups()]
     try:
         value = timedelta(seconds=sum(number * length for number, (_, length) in zip(numbers, _UNITS, strict=False)))
     except OverflowError:
         value = timedelta(0)
-    if not value:
+    if not timedelta(0) < value <= _LONGEST_SPAN:
         raise ArgumentTypeError("must be a span of time like 30d, 12h or 1d12h")
     return value
 
