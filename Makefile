@@ -3,11 +3,15 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 BENCH ?= exact --quick
 
-.PHONY: help demo run test test-long check lint types proto proto-check bench clean
+.PHONY: help demo run test test-long lint types proto proto-check check bench clean
+
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
+# The stamp is newer than pyproject.toml exactly if what that asks for is installed.
 $(VENV)/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@echo "Making the environment in $(VENV); this takes a minute or two, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
@@ -16,7 +20,7 @@ demo: $(VENV)/.made  ## From a delivered list to answered batches, on an embedde
 	@$(BIN)/python -m deploy.demo
 
 run: $(VENV)/.made  ## Serve on loopback with an embedded Valkey until Ctrl-C.
-	@$(BIN)/hashmatch-server
+	@$(BIN)/hashmatch-server --log-format console
 
 test: $(VENV)/.made  ## Run the tests.
 	$(BIN)/python -m pytest
@@ -36,10 +40,11 @@ proto: $(VENV)/.made  ## Make the stubs from the contract.
 proto-check: $(VENV)/.made  ## Check the contract, its compatibility and that the stubs are its own.
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code && $(BIN)/python -m proto.generate --check && $(BIN)/python -m proto.breaking
 
-check: lint types proto-check test  ## Everything that CI runs.
+check: lint types proto-check test  ## Everything that CI runs, except the demonstration.
 
 bench: $(VENV)/.made  ## Run a benchmark: make bench BENCH="exact --quick".
 	@$(BIN)/python -m bench $(BENCH)
 
 clean:  ## Remove what was made.
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The demonstration: `python -m deploy.demo`, or `make demo`."""
