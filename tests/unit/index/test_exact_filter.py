@@ -1,0 +1,118 @@
+"""The exact filter: it never misses an entry, whatever was put into it, and seldom raises a false alarm."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hashmatch.columns.placement import PlacementSecret, as_words, placements
+from hashmatch.index import kernels
+from hashmatch.index.exact_filter import TAGS, ExactFilter
+
+SECRET = PlacementSecret(3, 4)
+BUCKETS = 16
+
+
+def random_digests(count: int, seed: int, size: int = 16):
+    return np.random.default_rng(seed).integers(0, 256, (count, size), np.uint8)
+
+
+def filter_of(*groups):
+    return ExactFilter(SECRET, [(tag, placements(as_words(digests), SECRET)) for tag, digests in groups])
+
+
+def check_complete(made: ExactFilter, *groups) -> None:
+    for tag, digests in groups:
+        words = as_words(digests)
+        assert made.candidates(words).tolist() == list(range(len(digests)))
+        assert made.tags(placements(words, SECRET))[:, tag].all()
+
+
+def in_one_bucket(count: int):
+    """Digests that a small filter puts into the same bucket."""
+    digests = random_digests(count * BUCKETS * 2, seed=5)
+    bucket = (placements(as_words(digests), SECRET) >> np.uint64(32)) * np.uint64(BUCKETS) >> np.uint64(32)
+    return digests[bucket == 3][:count]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 7, 255]), st.lists(st.integers(0, 40), max_size=30), st.integers(1, 60)),
+        max_size=6,
+    )
+)
+def test_no_entry_is_missed_however_often_and_under_whatever_tags_it_is_listed(groups):
+    made = [
+        (tag, np.array([[number] * 16 for number in numbers * times], np.uint8).reshape(-1, 16))
+        for tag, numbers, times in groups
+    ]
+    check_complete(filter_of(*made), *made)
+
+
+@pytest.mark.parametrize("size", [16, 20, 32, 64])
+def test_no_entry_is_missed_among_many(size: int):
+    groups = [(tag, random_digests(5_000, seed=tag, size=size)) for tag in (0, 1, 255)]
+    check_complete(filter_of(*groups), *groups)
+
+
+@pytest.mark.parametrize("count", [kernels.SLOTS - 1, kernels.SLOTS, kernels.SLOTS + 1, 300])
+def test_no_entry_of_a_crowded_bucket_is_missed(count: int):
+    digests = in_one_bucket(count)
+    assert len(digests) == count
+    groups = [(tag, digests[tag::3]) for tag in range(3)]
+    made = filter_of(*groups)
+    check_complete(made, *groups)
+    assert (len(made._overflow) > 0) == (count > kernels.SLOTS)
+
+
+def test_one_entry_listed_very_often_crowds_nobody_out():
+    often = np.repeat(random_digests(1, seed=1), 20_000, axis=0)
+    groups = [(9, often), (8, in_one_bucket(50)), (7, random_digests(100, seed=2))]
+    check_complete(filter_of(*groups), *groups)
+
+
+def test_placements_at_both_ends_and_with_reserved_fingerprints_are_kept():
+    """0 and 0xFFFF mark empty and overflowed slots: entries with such fingerprints get their neighbours'."""
+    edges = np.array([upper << 32 | lower for upper in (0, 2**32 - 1) for lower in (0, 1, 0xFFFE, 0xFFFF)], np.uint64)
+    for copies in (1, 40):
+        made = ExactFilter(SECRET, [(2, np.repeat(edges, copies))])
+        assert made.tags(edges)[:, 2].all()
+
+
+def test_an_empty_filter_lets_nothing_through():
+    made = filter_of()
+    assert made.candidates(as_words(random_digests(10_000, seed=3))).tolist() == []
+    assert not made.tags(placements(as_words(random_digests(100, seed=3)), SECRET)).any()
+    assert made.candidates(as_words(random_digests(0, seed=3))).tolist() == []
+
+
+def test_false_alarms_are_few():
+    listed, strangers = random_digests(100_000, seed=1), random_digests(300_000, seed=2)
+    made = filter_of((0, listed))
+    # 22 fingerprints of 16 bits beside one another: 3.4 in ten thousand.
+    assert 1e-4 < len(made.candidates(as_words(strangers))) / len(strangers) < 6e-4
+    assert made.nbytes < 6 * len(listed)
+
+
+def test_tags_are_few():
+    """A candidate is looked up in the lists that its tags name: a list too many costs a block each time."""
+    groups = [(tag, random_digests(2_000, seed=tag)) for tag in range(20)]
+    made = filter_of(*groups)
+    for tag, digests in groups:
+        marked = made.tags(placements(as_words(digests), SECRET))
+        assert marked.shape == (2_000, TAGS)
+        assert marked.sum() < 1.01 * len(digests)
+        assert marked[:, tag].all()
+
+
+def test_what_it_lets_through_does_not_depend_on_the_run():
+    """Processes share tables: the same entries under the same secret make the same filter."""
+    digests = random_digests(1_000, seed=4)
+    probes = as_words(random_digests(100_000, seed=5))
+    hits = [filter_of((0, digests)).candidates(probes).tobytes() for _ in range(2)]
+    assert hashlib.sha256(hits[0]).digest() == hashlib.sha256(hits[1]).digest()
