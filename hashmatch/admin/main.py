@@ -56,7 +56,8 @@ def _described(error: HashmatchClientError) -> str:
     """One line: what happened, which fields, when to try again, what may have happened; the request's id at the end."""
     parts = [str(error)]
     if isinstance(error, ApiError):
-        parts += [f"{violation.field} {violation.description}" for violation in error.fields]
+        # A server that speaks of one field says the same in its message.
+        parts += [f"{each.field} {each.description}" for each in error.fields if each.description not in error.message]
         if error.retry_delay is not None:
             parts.append(f"try again in {error.retry_delay:g} s")
     parts += getattr(error, "__notes__", ())

@@ -58,14 +58,17 @@ def progress(*, show: bool, no_color: bool) -> Iterator[Progress]:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    task = bar.add_task("", total=None)
 
     class Shown:
+        def __init__(self) -> None:
+            self._task = bar.add_task("connecting", total=None)
+
         def begin(self, what: str, total: int | None) -> None:
-            bar.reset(task, description=what, total=total)
+            bar.remove_task(self._task)
+            self._task = bar.add_task(what, total=total)
 
         def advance(self, size: int) -> None:
-            bar.advance(task, size)
+            bar.advance(self._task, size)
 
     with bar:
         yield Shown()

@@ -79,6 +79,11 @@ def test_an_error_gives_the_fields_and_when_to_try_again(admin, fake):
     assert "RESOURCE_EXHAUSTED/OVERLOADED: busy; reason is not right; try again in 3 s; request " in admin(*PUBLISH).err
 
 
+def test_a_field_that_the_message_speaks_of_is_not_named_twice(admin, fake):
+    fake.failures = [Failure(CODE.INVALID_ARGUMENT, "INVALID_FIELD", "reason: is not right", field="reason")]
+    assert admin(*PUBLISH).err.count("is not right") == 1
+
+
 @pytest.mark.parametrize("code", [CODE.UNAVAILABLE, CODE.DEADLINE_EXCEEDED])
 def test_an_act_of_unknown_outcome_is_said_to_be_one(admin, fake, code):
     fake.failures = [Failure(code), Failure(code), Failure(code)]
