@@ -36,6 +36,10 @@ def place_all(words, first, second, out):
         out[row] = place(words, row, first, second)
 
 
+# For a handful of digests: letting go of the interpreter's lock and getting it back would take longer than the work.
+place_few = numba.njit(cache=True, error_model="numpy")(place_all.py_func)
+
+
 @numba.njit(nogil=True, cache=True)
 def partition(words, placed, out_words, out_placed, out_order):
     """Move everything into pieces by the upper bits of the placement. Returns the starts of the pieces."""

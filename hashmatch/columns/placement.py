@@ -21,6 +21,7 @@ Words = npt.NDArray[np.uint32]
 Placements = npt.NDArray[np.uint64]
 
 _SHIFT = np.uint64(32)
+_FEW = 1_024
 
 
 class PlacementSecret(msgspec.Struct, frozen=True):
@@ -51,7 +52,8 @@ def packed_words(packed: bytes, size: int) -> Words:
 def placements(words: Words, secret: PlacementSecret) -> Placements:
     """The placements of (n, w) digests: (n,) uint64."""
     out = np.empty(len(words), np.uint64)
-    kernels.place_all(words, np.uint64(secret.first), np.uint64(secret.second), out)
+    place = kernels.place_few if len(words) <= _FEW else kernels.place_all
+    place(words, np.uint64(secret.first), np.uint64(secret.second), out)
     return out
 
 

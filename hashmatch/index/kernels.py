@@ -164,6 +164,11 @@ def probe(words, first, second, slots, overflow, out):
     return found
 
 
+# For batches that are probed on the event loop: whoever lets go of the interpreter's lock may wait milliseconds to get
+# it back, which is longer than any such batch takes.
+probe_few = numba.njit(cache=True, boundscheck=False)(probe.py_func)
+
+
 @numba.njit(nogil=True, cache=True)
 def mark_tags(placed, slots, tags, overflow, overflow_tags, out):
     """Set `out[i, t]` for every tag t under which entry i may be listed."""

@@ -16,8 +16,9 @@ from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.vetting import report_on
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
+from hashmatch.model.lists import ListDefinition
 from hashmatch.model.vetting import DeliveryMode, VettingPolicy, VettingReport
-from hashmatch.store.manifest import ListState, Manifest
+from hashmatch.store.manifest import ListState, Manifest, list_not_found
 from hashmatch.store.segments import SegmentInfo
 from hashmatch.store.stagings import STAGED, KindChange, PendingNote, Staging
 from hashmatch.store.store import Store
@@ -72,11 +73,7 @@ class Stager:
         Raises `HashmatchError`, `StoreUnavailableError` and `StoreDamagedError`; then nothing is staged.
         """
         now = self._clock.now()
-        header.validate(now, self._policy)
-        sealed = self._store.manifests.load()
-        if sealed is None:
-            raise HashmatchError(ErrorReason.LIST_NOT_FOUND, "no list is defined yet")
-        manifest = sealed.manifest
+        manifest = self.check(header)
         state = manifest.state(header.list_id)
         earlier = self._staged_before(header)
         if earlier is not None:
@@ -111,6 +108,16 @@ class Stager:
             self._store.stagings.put(staging)
         return staging
 
+    def check(self, header: DeliveryHeader) -> Manifest:
+        """Refuse what can be refused before the delivery is read; returns the manifest. Raises like `stage`."""
+        header.validate(self._clock.now(), self._policy)
+        sealed = self._store.manifests.load()
+        if sealed is None:
+            raise list_not_found(header.list_id)
+        definition = sealed.manifest.state(header.list_id).definition
+        open_parser(header.format, _options(header, definition))
+        return sealed.manifest
+
     def _staged_before(self, header: DeliveryHeader) -> Staging | None:
         if not header.request_id or header.validate_only:
             return None
@@ -127,16 +134,7 @@ class Stager:
         delivery: Iterable[bytes],
         digest: hashlib._Hash,
     ) -> tuple[VettingReport, Changes, int]:
-        definition = state.definition
-        parser = open_parser(
-            header.format,
-            ParserOptions(
-                label=header.label,
-                scheme=header.scheme or definition.scheme,
-                jurisdiction=header.jurisdiction or definition.jurisdiction,
-                profile=header.profile,
-            ),
-        )
+        parser = open_parser(header.format, _options(header, state.definition))
         assembler = Assembler()
         size = 0
         for data in delivery:
@@ -157,6 +155,15 @@ class Stager:
         if change.rows is None:
             return KindChange(change.kind, None, replace=True)
         return KindChange(change.kind, write_segment(self._store, self._clock, change), change.replace)
+
+
+def _options(header: DeliveryHeader, definition: ListDefinition) -> ParserOptions:
+    return ParserOptions(
+        label=header.label,
+        scheme=header.scheme or definition.scheme,
+        jurisdiction=header.jurisdiction or definition.jurisdiction,
+        profile=header.profile,
+    )
 
 
 def write_segment(store: Store, clock: Clock, change: RowsChange) -> SegmentInfo:

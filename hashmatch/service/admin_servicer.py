@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import grpc.aio
@@ -58,16 +59,8 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         self._one_at_a_time = asyncio.Lock()
 
     async def _run(self, work: Callable[[], T]) -> T:
-        try:
+        with _store_errors():
             return await asyncio.to_thread(work)
-        except StoreUnavailableError as error:
-            raise HashmatchError(ErrorReason.STORE_UNAVAILABLE, str(error), retry_after=1.0) from error
-        except StoreDamagedError as error:
-            raise HashmatchError(ErrorReason.STORE_DAMAGED, str(error)) from error
-        except ArchiveError as error:
-            raise HashmatchError(ErrorReason.STORE_UNAVAILABLE, str(error)) from error
-        except AuditError as error:
-            raise HashmatchError(ErrorReason.INTERNAL, "the act cannot be recorded, so it was not done") from error
 
     async def _act(self, act: str, work: Callable[[], T], *, validate_only: bool = False) -> T:
         # An act goes on when its caller goes away: half of one must not be left to chance.
@@ -105,7 +98,8 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
             raise invalid_field("header", "the first message must be the header")
         header = _delivery_header(first.header, current_call().caller.name)
         try:
-            staging = await self._importer.stage(header, _chunks(request_iterator))
+            with _store_errors():
+                staging = await self._importer.stage(header, _chunks(request_iterator))
         except HashmatchError as error:
             self._metrics.stagings.labels("refused" if error.reason is not ErrorReason.INTERNAL else "failed").inc()
             raise
@@ -294,6 +288,21 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
             next_page_token=token,
             retained=map(messages.generation, retained),
         )
+
+
+@contextlib.contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what goes wrong below into what a caller can be told."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        raise HashmatchError(ErrorReason.STORE_UNAVAILABLE, str(error), retry_after=1.0) from error
+    except StoreDamagedError as error:
+        raise HashmatchError(ErrorReason.STORE_DAMAGED, str(error)) from error
+    except ArchiveError as error:
+        raise HashmatchError(ErrorReason.STORE_UNAVAILABLE, str(error)) from error
+    except AuditError as error:
+        raise HashmatchError(ErrorReason.INTERNAL, "the act cannot be recorded, so it was not done") from error
 
 
 async def _chunks(requests: AsyncIterator[list_admin_service_pb2.StageRequest]) -> AsyncIterator[bytes]:

@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from hashmatch.index.exact_filter import HOLDING_LOCK
 from hashmatch.index.refresher import Refresher, Served
 from hashmatch.matching.evaluation import Finding
 from hashmatch.matching.scope import Scope, View, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
+from hashmatch.service import messages
 from hashmatch.service.metrics import Metrics
+from hashmatch.v1 import common_pb2
 
 A = TypeVar("A", covariant=True)
 _Answer = TypeVar("_Answer")
 
-# A probe of this many digests takes well under half a millisecond: less than handing it to a thread and back costs.
-PROBE_ON_LOOP = 16_384
+# A probe of this many digests takes less time than handing it to a thread and back.
+PROBE_ON_LOOP = HOLDING_LOCK
+# For how long, in seconds, answers may state the same moment: the ages in them are true to this.
+_SAME_MOMENT = 0.05
+_MAXIMUM_INFOS = 256
 # The share of the time to the deadline that the store may take; the rest is for saying that it took too long.
 _PATIENCE = 0.8
 
@@ -48,6 +54,7 @@ class Answering:
         self.refresher = refresher
         self.clock = clock
         self.metrics = metrics
+        self._infos: dict[tuple[str, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="matching")
 
     def close(self) -> None:
@@ -64,6 +71,17 @@ class Answering:
         if served is None:
             return None
         return view(served.snapshot, scope, now=self.clock.now(), doubts=self.refresher.doubts())
+
+    def snapshot_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
+        """What an answer is given from. Answers of nearly the same moment share one message: do not change it."""
+        known = self._infos.get(view.scope.list_ids)
+        if known is not None and known[0] is served and 0 <= view.now - known[1] < _SAME_MOMENT:
+            return known[2]
+        if len(self._infos) >= _MAXIMUM_INFOS:
+            self._infos.clear()
+        info = messages.snapshot_info(served, view.lists.values(), view.now)
+        self._infos[view.scope.list_ids] = (served, view.now, info)
+        return info
 
     async def run(self, work: Callable[[], _Answer]) -> _Answer:
         """Run work that blocks on a thread."""

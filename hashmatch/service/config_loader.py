@@ -23,9 +23,10 @@ from hashmatch.service.config_schema import ENVIRONMENT_PREFIX, KnownSetting, kn
 
 CONFIG_VARIABLE = "HASHMATCH_CONFIG"
 
-# The client's own variables: both programs are often run from one shell.
+# The variables of the two command lines: all the programs are often run from one shell.
 _CLIENT_VARIABLES = frozenset(
-    {"HASHMATCH_TARGET", "HASHMATCH_CA_FILE", "HASHMATCH_CERT_FILE", "HASHMATCH_KEY_FILE", "HASHMATCH_TIMEOUT"}
+    f"HASHMATCH_{name}"
+    for name in ("TARGET", "ADMIN_TARGET", "MATCH_TARGET", "OPERATOR", "CA_FILE", "CERT_FILE", "KEY_FILE", "TIMEOUT")
 )
 # Kubernetes describes every Service to every pod in variables of this form, so that a Service that is called hashmatch
 # would otherwise keep its own pods from starting.

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from hashmatch.ingest.staging import DeliveryHeader
-from hashmatch.ingest.worker import StagingOutcome, StagingTask, StoreAccess, frame, stage
+from hashmatch.ingest.staging import DeliveryHeader, Stager
+from hashmatch.ingest.worker import StagingOutcome, StagingTask, StoreAccess, frame
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.vetting import VettingPolicy
 from hashmatch.service.logs import Event
@@ -26,8 +26,16 @@ class Importer:
     """Stages deliveries. Cancelling ends the process; nothing is staged then."""
 
     def __init__(
-        self, access: StoreAccess, policy: VettingPolicy, logger: FilteringBoundLogger, *, maximum_bytes: int
+        self,
+        stager: Stager,
+        access: StoreAccess,
+        policy: VettingPolicy,
+        logger: FilteringBoundLogger,
+        *,
+        maximum_bytes: int,
     ) -> None:
+        """`stager` stages small deliveries here; `access` and `policy` are what a process needs for large ones."""
+        self._stager = stager
         self._access = access
         self._policy = policy
         self._logger = logger
@@ -42,6 +50,8 @@ class Importer:
                 ErrorReason.OVERLOADED, f"{_AT_ONCE} deliveries are being staged already", retry_after=5.0
             )
         async with self._places:
+            # A delivery of gigabytes is not sent in vain because of a misspelt list.
+            await asyncio.to_thread(self._stager.check, header)
             bounded = self._bounded(chunks)
             first: list[bytes] = []
             async for chunk in bounded:
@@ -50,7 +60,7 @@ class Importer:
                     outcome = await self._in_process(task, first, bounded)
                     break
             else:
-                outcome = await asyncio.to_thread(stage, task, iter(first))
+                outcome = StagingOutcome(await asyncio.to_thread(self._stager.stage, header, first))
         if outcome.failure is not None:
             raise outcome.failure.error()
         assert outcome.staging is not None

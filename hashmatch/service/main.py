@@ -62,6 +62,9 @@ def _show(loaded: LoadedConfig) -> int:
 
 def _serve(loaded: LoadedConfig) -> int:
     config = loaded.config
+    # Importers are started by fork and exec. gRPC's own care for forks is for those that go on without exec, and only
+    # warns here; it has to be told before the first of its objects is made.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     logs.configure(level=config.logs.level, format=config.logs.format)
     try:
         uvloop.run(_run(config))

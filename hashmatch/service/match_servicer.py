@@ -61,7 +61,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             question.probe()
         answers = await self._answering.confirm(question, current_call().deadline)
         self._count_items(served, request, answers)
-        return _batch_response(request, answers, served, view)
+        return _batch_response(request, answers, self._answering.snapshot_info(served, view), view)
 
     async def BulkMatch(  # noqa: N802
         self,
@@ -138,19 +138,16 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             return _all_undetermined(request, count, NO_SNAPSHOT.causes, None)
         if algorithm not in EXACT_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
-            return _all_undetermined(request, count, unserved, self._view_info(served, view))
+            return _all_undetermined(request, count, unserved, self._answering.snapshot_info(served, view))
         question = ColumnQuestion(view, algorithm, column.digests)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
         answer = await self._answering.confirm(question, current_call().deadline)
-        response = _bulk_response(request, answer, self._view_info(served, view), view)
+        response = _bulk_response(request, answer, self._answering.snapshot_info(served, view), view)
         self._count_column(served, algorithm, answer, len(response.match_indexes))
         return response
-
-    def _view_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
-        return messages.snapshot_info(served, view.lists.values(), view.now)
 
     def _column_of(self, column: match_service_pb2.HashColumn) -> tuple[Algorithm, int]:
         try:
@@ -227,7 +224,7 @@ def _must_be_served(served: Served | None) -> Served:
 def _batch_response(
     request: match_service_pb2.BatchMatchRequest,
     answers: list[ItemAnswer],
-    served: Served | None,
+    info: common_pb2.SnapshotInfo | None,
     view: View | None,
 ) -> match_service_pb2.BatchMatchResponse:
     lists = {} if view is None else view.lists
@@ -245,9 +242,7 @@ def _batch_response(
             )
             for item, answer in zip(request.items, answers, strict=True)
         ],
-        snapshot=None
-        if served is None or view is None
-        else messages.snapshot_info(served, view.lists.values(), view.now),
+        snapshot=info,
     )
 
 
@@ -266,6 +261,8 @@ def _all_undetermined(
 def _bulk_response(
     request: match_service_pb2.BulkMatchRequest, answer: ColumnAnswer, info: common_pb2.SnapshotInfo, view: View
 ) -> match_service_pb2.BulkMatchResponse:
+    if not answer.findings and not answer.doubts:
+        return match_service_pb2.BulkMatchResponse(sequence=request.sequence, count=answer.count, snapshot=info)
     verdicts = np.fromiter((finding.verdict for finding in answer.findings), np.int64, len(answer.findings))
     each = verdicts[answer.finding_numbers] if len(answer.findings) else np.empty(0, np.int64)
     matched = each == Verdict.MATCH

@@ -39,7 +39,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STAGING_NOT_FOUND: _ErrorReason.ValueType  # 7
     """NOT_FOUND: there is no such staged generation."""
     ERROR_REASON_GENERATION_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """NOT_FOUND: the generation is not retained."""
+    """NOT_FOUND: the generation is not retained, or the list serves none."""
     ERROR_REASON_DELIVERY_MALFORMED: _ErrorReason.ValueType  # 9
     """INVALID_ARGUMENT: a delivery that its format's parser cannot read."""
     ERROR_REASON_DELIVERY_DIGEST_MISMATCH: _ErrorReason.ValueType  # 10
@@ -113,7 +113,7 @@ ERROR_REASON_LIST_NOT_FOUND: ErrorReason.ValueType  # 6
 ERROR_REASON_STAGING_NOT_FOUND: ErrorReason.ValueType  # 7
 """NOT_FOUND: there is no such staged generation."""
 ERROR_REASON_GENERATION_NOT_FOUND: ErrorReason.ValueType  # 8
-"""NOT_FOUND: the generation is not retained."""
+"""NOT_FOUND: the generation is not retained, or the list serves none."""
 ERROR_REASON_DELIVERY_MALFORMED: ErrorReason.ValueType  # 9
 """INVALID_ARGUMENT: a delivery that its format's parser cannot read."""
 ERROR_REASON_DELIVERY_DIGEST_MISMATCH: ErrorReason.ValueType  # 10

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ListAdminServiceStub:
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
-    the audit log before it does.
+    the audit log before it does. With validate_only nothing is done, and the epoch in the answer is the one in force.
     """
 
     def __init__(self, channel):
@@ -105,7 +105,7 @@ class ListAdminServiceStub:
 
 class ListAdminServiceServicer:
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
-    the audit log before it does.
+    the audit log before it does. With validate_only nothing is done, and the epoch in the answer is the one in force.
     """
 
     def DefineList(self, request, context):
@@ -279,7 +279,7 @@ def add_ListAdminServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ListAdminService:
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
-    the audit log before it does.
+    the audit log before it does. With validate_only nothing is done, and the epoch in the answer is the one in force.
     """
 
     @staticmethod

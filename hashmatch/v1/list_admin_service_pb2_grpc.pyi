@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class ListAdminServiceStub:
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
-    the audit log before it does.
+    the audit log before it does. With validate_only nothing is done, and the epoch in the answer is the one in force.
     """
 
     @_typing.overload
@@ -69,7 +69,7 @@ class ListAdminServiceStub:
 @_typing.type_check_only
 class ListAdminServiceAsyncStub(ListAdminServiceStub):
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
-    the audit log before it does.
+    the audit log before it does. With validate_only nothing is done, and the epoch in the answer is the one in force.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -106,7 +106,7 @@ class ListAdminServiceAsyncStub(ListAdminServiceStub):
 
 class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
-    the audit log before it does.
+    the audit log before it does. With validate_only nothing is done, and the epoch in the answer is the one in force.
     """
 
     @_abc_1.abstractmethod
