@@ -19,9 +19,8 @@ from prometheus_client import CollectorRegistry
 from hashmatch.index.loader import SnapshotLoader
 from hashmatch.index.refresher import Refresher
 from hashmatch.ingest.acts import Acts
-from hashmatch.ingest.compaction import Collector, Compactor
 from hashmatch.ingest.publisher import Publisher
-from hashmatch.ingest.restoring import Restorer
+from hashmatch.ingest.staging import Stager
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.ingest.worker import StoreAccess
 from hashmatch.model.clock import Clock, SystemClock
@@ -40,7 +39,7 @@ from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
 from hashmatch.service.secrets import read_password, sealing_secret
-from hashmatch.service.upkeep import Following, Maintenance
+from hashmatch.service.upkeep import Following
 from hashmatch.store.archive import Archive
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.floor import EpochFloor
@@ -216,13 +215,12 @@ class Runner:
         acts = Acts(store, self._clock, policy, audit, floor)
         publisher = Publisher(acts)
         patient = msgspec.structs.replace(access, operation_timeout=_IMPORTER_TIMEOUT)
-        importer = Importer(patient, policy, get_logger("importer"), maximum_bytes=vetting.maximum_delivery_bytes)
-        maintenance = Maintenance(
-            acts,
-            Compactor(store, self._clock, publisher),
-            Collector(store, self._clock),
-            Restorer(store, floor, archive) if archive is not None else None,
-            following,
+        importer = Importer(
+            Stager(store, self._clock, policy),
+            patient,
+            policy,
+            get_logger("importer"),
+            maximum_bytes=vetting.maximum_delivery_bytes,
         )
         self._in_background(maintenance.run())
         return ListAdminServicer(publisher, Suppressor(acts), importer, store.manifests, self.metrics, following.wake)
