@@ -222,6 +222,13 @@ class Runner:
             get_logger("importer"),
             maximum_bytes=vetting.maximum_delivery_bytes,
         )
+        maintenance = Maintenance(
+            acts,
+            Compactor(store, self._clock, publisher),
+            Collector(store, self._clock),
+            Restorer(store, floor, archive) if archive is not None else None,
+            following,
+        )
         self._in_background(maintenance.run())
         return ListAdminServicer(publisher, Suppressor(acts), importer, store.manifests, self.metrics, following.wake)
 
