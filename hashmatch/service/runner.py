@@ -19,7 +19,9 @@ from prometheus_client import CollectorRegistry
 from hashmatch.index.loader import SnapshotLoader
 from hashmatch.index.refresher import Refresher
 from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.compaction import Collector, Compactor
 from hashmatch.ingest.publisher import Publisher
+from hashmatch.ingest.restoring import Restorer
 from hashmatch.ingest.staging import Stager
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.ingest.worker import StoreAccess
@@ -39,7 +41,7 @@ from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
 from hashmatch.service.secrets import read_password, sealing_secret
-from hashmatch.service.upkeep import Following
+from hashmatch.service.upkeep import Following, Maintenance
 from hashmatch.store.archive import Archive
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.floor import EpochFloor
