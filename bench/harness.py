@@ -1,0 +1,196 @@
+"""The processes of a benchmark: a Valkey, servers and the echo on loopback, all of them children of this one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import grpc.aio
+import redis
+
+from bench.lists import Administration
+from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.trust.sealing import generate_key_file
+
+_ROOT = Path(__file__).resolve().parent.parent
+# The very first start compiles kernels; a start on ten million entries reads all of them.
+_START_PATIENCE = 300.0
+_STOP_PATIENCE = 60.0
+_POLL = 0.02
+_LOG_TAIL_LINES = 20
+
+
+class BenchmarkError(Exception):
+    """A benchmark that measured nothing: a wrong answer, or a process that ended."""
+
+
+class Child:
+    """A process of our own, its output in a file."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self._process = process
+        self._log = log
+
+    async def event(self, name: str, **having: Any) -> dict[str, Any]:
+        """Wait for an event in its log. Raises `BenchmarkError` if it ends, or does not say so for too long."""
+        give_up = time.monotonic() + _START_PATIENCE
+        ended = False
+        while not ended and time.monotonic() < give_up:
+            ended = self._process.poll() is not None
+            for event in self._events():
+                if event.get("event") == name and having.items() <= event.items():
+                    return event
+            await asyncio.sleep(_POLL)
+        tail = self._log.read_text("utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
+        raise BenchmarkError("\n".join([f"{self.name} did not say {name}; its last words:", *tail]))
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        for line in self._log.read_text("utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+    def memory(self, measure: Literal["VmRSS", "VmHWM"]) -> int:
+        """Its memory in bytes: what it has, or the most that it had."""
+        for line in Path(f"/proc/{self._process.pid}/status").read_text("utf-8").splitlines():
+            if line.startswith(f"{measure}:"):
+                return int(line.split()[1]) * 1024
+        raise BenchmarkError(f"the memory of {self.name} is not to be seen")
+
+    def stop(self) -> None:
+        """Ask it to end, and end it if it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: its process, a channel to MatchService, and its administration if it has one."""
+
+    child: Child
+    channel: grpc.aio.Channel
+    administration: Administration | None
+
+    @property
+    def lists(self) -> Administration:
+        """Its administration."""
+        assert self.administration is not None
+        return self.administration
+
+
+class Rig:
+    """A directory and a Valkey, and what is started on them.
+
+    The servers and the comparators share the one Valkey, which outlives a server that is started again with other
+    settings.
+    """
+
+    def __init__(self, directory: Path, valkey: EmbeddedValkey) -> None:
+        self.directory = directory
+        self.redis = redis.Redis.from_url(valkey.url, protocol=3)
+        self._url = valkey.url
+        self._key_file = directory / "sealing.key"
+        generate_key_file(self._key_file)
+        self._servers = 0
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What a reader must know about the Valkey."""
+        version, memory = self.redis.info("server"), self.redis.info("memory")
+        return {"valkey": version["valkey_version"], "mem_allocator": memory["mem_allocator"]}
+
+    async def settle(self) -> None:
+        """Wait until Valkey does not rewrite its append-only file: that costs whoever is measured meanwhile."""
+        while True:
+            state = self.redis.info("persistence")
+            if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+                return
+            await asyncio.sleep(_POLL)
+
+    @contextlib.asynccontextmanager
+    async def server(
+        self, *, blocks: str = "store", cache_bytes: int | None = None, admin: bool = True
+    ) -> AsyncIterator[Server]:
+        """A server as a user starts it, once it is ready to answer."""
+        self._servers += 1
+        name = f"server-{self._servers}"
+        settings = {
+            "sealing.key_file": self._key_file,
+            "vetting.approvals_required": 0,
+            # Whole lists are replaced by others of any size.
+            "vetting.maximum_added_fraction": 1_000,
+            "matching.blocks": blocks,
+            **({} if cache_bytes is None else {"matching.block_cache_bytes": cache_bytes}),
+        }
+        command = [sys.executable, str(_ROOT / "server.py"), "--data-dir", str(self.directory / name)]
+        command += ["--store-url", self._url, "--listen", "127.0.0.1:0", "--metrics-listen", ""]
+        command += ["--admin-listen", "127.0.0.1:0" if admin else ""]
+        for key, value in settings.items():
+            command += ["--set", f"{key}={value}"]
+        with self._child(name, command) as child:
+            started = await child.event("server-started")
+            async with contextlib.AsyncExitStack() as stack:
+                channel = await stack.enter_async_context(_channel(started["matching"]))
+                administration = None
+                if admin:
+                    to_admin = await stack.enter_async_context(_channel(started["administration"]))
+                    administration = Administration(to_admin)
+                yield Server(child, channel, administration)
+
+    @contextlib.asynccontextmanager
+    async def echo(self) -> AsyncIterator[grpc.aio.Channel]:
+        """A channel to a server that only reads and answers."""
+        with self._child("echo", [sys.executable, "-m", "bench.echo"]) as child:
+            started = await child.event("echo-started")
+            async with _channel(started["address"]) as channel:
+                yield channel
+
+    @contextlib.contextmanager
+    def _child(self, name: str, command: Sequence[str]) -> Iterator[Child]:
+        # What the environment sets for a service of the reader's must not change what is measured.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HASHMATCH_")}
+        log = self.directory / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        child = Child(name, process, log)
+        try:
+            yield child
+        finally:
+            child.stop()
+
+
+@contextlib.asynccontextmanager
+async def rig() -> AsyncIterator[Rig]:
+    """A rig in a directory of its own. Nothing of it is left at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hashmatch-bench-") as directory,
+        EmbeddedValkey(directory) as valkey,
+    ):
+        made = Rig(Path(directory), valkey)
+        try:
+            yield made
+        finally:
+            made.redis.close()
+
+
+def _channel(address: str) -> grpc.aio.Channel:
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.insecure_channel(address, options=options)

@@ -1,0 +1,133 @@
+"""`update`: from `Publish` returning to two servers answering with what was published, while questions keep coming."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+
+from bench.data import Digests, hash_text, item, random_digests, write
+from bench.harness import BenchmarkError, Rig, rig
+from bench.lists import INCREMENTAL, Administration
+from bench.load import BatchMatch
+from bench.report import Effort, Reporter
+from hashmatch.v1 import common_pb2
+
+_DELTA = 1_000
+_LIMIT_SECONDS = 1.0
+# Questions a second that each server is asked all the time.
+_PER_SECOND = 100.0
+_PATIENCE = 60.0
+_POLL = 0.002
+
+
+@dataclass(slots=True)
+class _Flow:
+    """Questions at a steady rate to one server, in turn about a listed and an unlisted digest, every answer checked."""
+
+    ask: BatchMatch
+    listed: Digests
+    asked: int = 0
+    failed: int = 0
+    slowest: float = 0.0
+    epoch: int = 0
+    problems: set[str] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        rng = np.random.default_rng(7)
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as calls:
+            while True:
+                known = self.asked % 2 == 0
+                digest = self.listed[rng.integers(len(self.listed))].tobytes() if known else rng.bytes(32)
+                calls.create_task(self._one(digest, known=known))
+                self.asked += 1
+                await asyncio.sleep(start + self.asked / _PER_SECOND - time.perf_counter())
+
+    async def _one(self, digest: bytes, *, known: bool) -> None:
+        epoch, sent = self.epoch, time.perf_counter()
+        try:
+            response = await self.ask(item(sha256=digest))
+        except grpc.RpcError as error:
+            self._fail(f"{error.code().name}")
+            return
+        self.slowest = max(self.slowest, time.perf_counter() - sent)
+        right = common_pb2.VERDICT_MATCH if known else common_pb2.VERDICT_NO_KNOWN_MATCH
+        verdict = response.results[0].verdict
+        if verdict != right:
+            self._fail(f"{common_pb2.Verdict.Name(verdict)} for a {'listed' if known else 'unlisted'} digest")
+        if response.snapshot.epoch < epoch:
+            self._fail("the epoch went backwards")
+        self.epoch = max(self.epoch, response.snapshot.epoch)
+
+    def _fail(self, problem: str) -> None:
+        self.failed += 1
+        self.problems.add(problem)
+
+
+async def run(reporter: Reporter, effort: Effort) -> None:
+    """Measure. Raises `BenchmarkError` if a question failed."""
+    for size in effort.sizes:
+        async with rig() as made:
+            await _run(made, reporter.under(entries=size, blocks="store", **made.conditions), effort, size)
+
+
+async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None:
+    reporter.progress(f"{size:,} entries: loading the list")
+    listed = random_digests(size, seed=1)
+    deltas = random_digests(effort.updates * _DELTA, seed=2).reshape(effort.updates, _DELTA, -1)
+    async with made.server() as first:
+        await first.lists.deliver("bench", write(made.directory / "delivery", listed))
+        async with made.server(admin=False) as second:
+            asks = [BatchMatch(first.channel), BatchMatch(second.channel)]
+            flows = [_Flow(ask, listed) for ask in asks]
+            tasks = [asyncio.create_task(flow.run()) for flow in flows]
+            taken = []
+            for number, delta in enumerate(deltas, 1):
+                reporter.progress(f"{size:,} entries: delta {number} of {len(deltas)}")
+                taken.append(await _update(first.lists, asks, delta))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    asked, failed = sum(flow.asked for flow in flows), sum(flow.failed for flow in flows)
+    under = reporter.under(delta=_DELTA, updates=len(taken), servers=len(flows), questions=asked)
+    for name, share in (("p50", 50), ("p99", 99), ("slowest", 100)):
+        seconds = float(np.percentile(taken, share))
+        case = f"a delta on two servers, {name}"
+        under.line(case, seconds, "s", "lower", "limit", _LIMIT_SECONDS)
+    slowest = max(flow.slowest for flow in flows)
+    under.line("questions meanwhile, slowest", slowest, "s", "lower", "none", None)
+    under.line("questions meanwhile, failed or wrong", failed, "questions", "lower", "limit", 0)
+    if failed:
+        raise BenchmarkError("; ".join(sorted(problem for flow in flows for problem in flow.problems)))
+
+
+async def _update(lists: Administration, asks: Sequence[BatchMatch], delta: Digests) -> float:
+    """Publish a delta; returns how long after that the last server answered with it."""
+    request = item(sha256=delta[-1].tobytes())
+    for ask in asks:
+        if (await ask(request)).results[0].verdict != common_pb2.VERDICT_NO_KNOWN_MATCH:
+            raise BenchmarkError("a digest is answered before it is published")
+    epoch = await lists.publish(await lists.stage("bench", hash_text(delta), mode=INCREMENTAL))
+    published = time.perf_counter()
+    return max(await asyncio.gather(*(_until_answered(ask, request, epoch) for ask in asks))) - published
+
+
+async def _until_answered(ask: BatchMatch, request: bytes, epoch: int) -> float:
+    """When a server first answered from the epoch. That answer must be right, and so must those before it."""
+    give_up = time.perf_counter() + _PATIENCE
+    while time.perf_counter() < give_up:
+        response = await ask(request)
+        answered = response.snapshot.epoch >= epoch
+        expected = common_pb2.VERDICT_MATCH if answered else common_pb2.VERDICT_NO_KNOWN_MATCH
+        if response.results[0].verdict != expected:
+            raise BenchmarkError(f"a wrong answer from epoch {response.snapshot.epoch}")
+        if answered:
+            return time.perf_counter()
+        await asyncio.sleep(_POLL)
+    raise BenchmarkError(f"epoch {epoch} is not answered from")
