@@ -48,7 +48,7 @@ def refusal_of(error: grpc.RpcError) -> Refusal:
     assert info is not None
     assert info.domain == "hashmatch"
     assert info.reason in ErrorReason.__members__
-    assert f"ERROR_REASON_{info.reason}" in errors_pb2.ErrorReason.keys()
+    assert errors_pb2.ErrorReason.Value(f"ERROR_REASON_{info.reason}")
     whole = f"{error.details()} {status} {error.trailing_metadata()}"
     assert "Traceback" not in whole
     assert 'File "' not in whole

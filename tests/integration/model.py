@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hashmatch.v1 import common_pb2
+from tests.integration.universe import PADDING, Place
 
 RETAINED = 3
 
-# An algorithm's number and a digest.
-Place = tuple[int, bytes]
 # Label, scheme, jurisdiction.
 Said = tuple[str, str, str]
 
@@ -38,11 +37,25 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a body hands over. Keyed records replace earlier ones of their key; others stand by themselves."""
+    """What a body hands over. Keyed records replace earlier ones of their key; others stand by themselves.
+
+    What is `padded` has ahead of them the hashes of `PADDING`, each in a record of its own.
+    """
 
     records: tuple[Record, ...]
     full: bool
-    keyed: bool
+    keyed: bool = False
+    padded: bool = False
+
+    @property
+    def all_records(self) -> tuple[Record, ...]:
+        """What is written."""
+        label = self.records[0].label
+        padding = (
+            Record((place,), f"padding-{number}" if self.keyed else "", label)
+            for number, place in enumerate(PADDING if self.padded else ())
+        )
+        return (*padding, *self.records)
 
     def applied_to(self, content: Content, scheme: str, jurisdiction: str) -> Content:
         """What the list has after it."""
@@ -52,17 +65,17 @@ class Delivery:
             return {Line(place, said, record.key) for place in record.places}
 
         if self.keyed:
-            last = {record.key: record for record in self.records}
+            last = {record.key: record for record in self.all_records}
             added = set().union(*(lines(record) for record in last.values() if not record.removed))
             staying = {line for line in content if line.key not in last}
         else:
             added = set()
-            for record in self.records:
+            for record in self.all_records:
                 if record.removed:
                     added = {line for line in added if line.place not in record.places}
                 else:
                     added |= lines(record)
-            touched = {place for record in self.records for place in record.places}
+            touched = {place for record in self.all_records for place in record.places}
             staying = {line for line in content if line.key or line.place not in touched}
         return frozenset(added if self.full else staying | added)
 
@@ -105,9 +118,7 @@ class ListState:
 
     def succeeded_by(self, generation: Generation | None) -> ListState:
         retained = self.retained if self.generation is None else (self.generation, *self.retained)
-        return replace(
-            self, generation=generation, retained=retained[:RETAINED], last_number=self.last_number + 1
-        )
+        return replace(self, generation=generation, retained=retained[:RETAINED], last_number=self.last_number + 1)
 
     def carries(self, algorithm: int) -> bool:
         return any(line.place[0] == algorithm for line in self.content)

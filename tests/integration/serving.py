@@ -173,9 +173,7 @@ class Client:
         return response
 
     def snapshot(self, since_epoch: int = 0) -> match_service_pb2.GetSnapshotResponse:
-        return self.matching.GetSnapshot(
-            match_service_pb2.GetSnapshotRequest(since_epoch=since_epoch), timeout=TIMEOUT
-        )
+        return self.matching.GetSnapshot(match_service_pb2.GetSnapshotRequest(since_epoch=since_epoch), timeout=TIMEOUT)
 
     def epoch(self) -> int:
         """The epoch in use; 0 as long as there is none."""

@@ -1,8 +1,7 @@
-"""A real server and the model side by side: every act is done to both, every answer of one is held against the other."""
+"""A real server and the model side by side: every act is done to both, every answer is held against the model's."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,9 +32,7 @@ from tests.integration.model import (
     Line,
     ListState,
     Opinion,
-    Place,
     Question,
-    Record,
     Scope,
     State,
     agreement_of,
@@ -48,11 +45,11 @@ from tests.integration.serving import (
     Client,
     RunningServer,
     ShiftedClock,
-    duration,
     hash_text,
     make_config,
     timestamp,
 )
+from tests.integration.universe import LISTED, UNIVERSE, Place
 from tests.integration.waiting import eventually
 from tests.support.memory import MemoryAudit, MemoryFloor
 
@@ -84,28 +81,8 @@ algorithm = "sha512"
 _UNKEYED_PROFILE = _KEYED_PROFILE.replace("key = [1]\n", "")
 
 
-def _places(prefix: str, counts: Mapping[int, int]) -> tuple[Place, ...]:
-    return tuple(
-        (algorithm, hashlib.shake_256(f"{prefix} {algorithm} {number}".encode()).digest(DIGEST_SIZES[algorithm]))
-        for algorithm, count in counts.items()
-        for number in range(count)
-    )
-
-
-MD5, SHA1 = common_pb2.ALGORITHM_MD5, common_pb2.ALGORITHM_SHA1
-SHA256, SHA512 = common_pb2.ALGORITHM_SHA256, common_pb2.ALGORITHM_SHA512
-# What is listed, removed and suppressed, and together with what never is, asked about.
-LISTED = _places("listed", {MD5: 3, SHA1: 1, SHA256: 3, SHA512: 1})
-UNIVERSE = (*LISTED, *_places("never listed", {MD5: 1, SHA1: 1, SHA256: 1, SHA512: 1}))
-# What makes a list long enough for a small change of it to be a delta, and for several blocks.
-FILLING = _places("filling", {MD5: 20, SHA256: 80})
 # Beside the hashes one by one.
 ITEMS = (UNIVERSE[:2], (LISTED[0], LISTED[4]), (UNIVERSE[-1], UNIVERSE[-2]), (LISTED[3], UNIVERSE[-4]))
-
-
-def filling(*, keyed: bool) -> tuple[Record, ...]:
-    """Records that are always the same."""
-    return tuple(Record((place,), f"filling-{number}" if keyed else "") for number, place in enumerate(FILLING))
 
 
 @dataclass(frozen=True)
@@ -133,7 +110,12 @@ class World:
             config = make_config(
                 self.data_dir,
                 self.valkey.url,
-                **{"maximum_unconfirmed_seconds": 86_400.0, "retained_generations": 3, "block_cache_bytes": 0, **settings},
+                **{
+                    "maximum_unconfirmed_seconds": 86_400.0,
+                    "retained_generations": 3,
+                    "block_cache_bytes": 0,
+                    **settings,
+                },
             )
             self.server = RunningServer(background, config, self.clock)
             self.client: Client = self.server.start()
@@ -424,9 +406,7 @@ class World:
             assert result.agreement == agreement_of(opinion for answer in answers for opinion in answer.opinions)
         return response.snapshot.epoch, told
 
-    def _check_bulk(
-        self, scopes: Sequence[Scope], reported: Mapping[tuple[str, Line], int], epoch: int
-    ) -> None:
+    def _check_bulk(self, scopes: Sequence[Scope], reported: Mapping[tuple[str, Line], int], epoch: int) -> None:
         """Ask about the universe by columns."""
         asked = [(scope, algorithm) for scope in scopes for algorithm in DIGEST_SIZES]
         requests = [
@@ -470,20 +450,20 @@ def _message(place: Place) -> common_pb2.Hash:
 def _format(delivery: Delivery) -> dict[str, str]:
     """What the header says of the format: plain text where no record needs more."""
     if _is_plain(delivery):
-        return {"format": "hash-text", "label": next((record.label for record in delivery.records), "")}
+        return {"format": "hash-text", "label": next((record.label for record in delivery.all_records), "")}
     return {"format": "columns", "profile": _KEYED_PROFILE if delivery.keyed else _UNKEYED_PROFILE}
 
 
 def _is_plain(delivery: Delivery) -> bool:
-    labels = {record.label for record in delivery.records}
-    return not delivery.keyed and len(labels) < 2 and not any(record.removed for record in delivery.records)
+    labels = {record.label for record in delivery.all_records}
+    return not delivery.keyed and len(labels) < 2 and not any(record.removed for record in delivery.all_records)
 
 
 def _written(delivery: Delivery) -> bytes:
     if _is_plain(delivery):
-        return hash_text(digest for record in delivery.records for _, digest in record.places)
+        return hash_text(digest for record in delivery.all_records for _, digest in record.places)
     rows = []
-    for record in delivery.records:
+    for record in delivery.all_records:
         digests = {algorithm: digest.hex() for algorithm, digest in record.places}
         cells = [record.key, "yes" if record.removed else "no", record.label]
         rows.append("\t".join((*cells, *(digests.get(algorithm, "") for algorithm in DIGEST_SIZES))) + "\n")
@@ -506,9 +486,7 @@ def _reported(state: State, response: match_service_pb2.BatchMatchResponse) -> d
             assert (opinion.list_id, line) in told, "an opinion that no list has"
             listed = state.lists[opinion.list_id]
             assert listed.generation is not None
-            latest = max(
-                listed.generation.first[place, line.said], listed.visible_since, state.lifted.get(place, 0)
-            )
+            latest = max(listed.generation.first[place, line.said], listed.visible_since, state.lifted.get(place, 0))
             assert told[opinion.list_id, line] <= opinion.since_epoch <= latest
             told[opinion.list_id, line] = opinion.since_epoch
     return told
