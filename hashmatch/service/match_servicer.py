@@ -276,7 +276,7 @@ def _bulk_response(
             match_service_pb2.Finding(
                 agreement=common_pb2.Agreement.ValueType(finding.agreement),
                 opinions=messages.opinions(finding.opinions, view.lists, view.now),
-                causes=messages.causes(finding.causes),
+                causes=messages.causes((*finding.causes, *answer.doubts)),
             )
             for finding in (answer.findings[number] for number in numbers.tolist())
         ],
