@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
+import grpc
 import uvloop
 
 from bench import exact, footprint, ingest, latency, update
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in BENCHMARKS if arguments.name == "all" else (arguments.name,):
         try:
             uvloop.run(BENCHMARKS[name](Reporter(name, conditions), effort))
-        except BenchmarkError as error:
+        except (BenchmarkError, grpc.RpcError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
     return 0

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from bench.data import Digests, hash_text, item, random_digests, write
+from bench.data import Digests, hash_text, random_digests, write
 from bench.harness import BenchmarkError, rig
-from bench.load import BatchMatch, in_turns
+from bench.load import BatchMatch, in_turns, until_answered
 from bench.redis_sets import MANY, PIPELINE, SET
 from bench.report import Effort, Reporter
-from hashmatch.v1 import common_pb2
 
 _MEMORY_LIMIT = 1.5e9
 # Large enough that a process of its own takes it in, and compiles whatever is not compiled yet.
 _REHEARSAL = 50_000
-_ANSWER_PATIENCE = 120.0
-_POLL = 0.002
 
 
 async def run(reporter: Reporter, effort: Effort) -> None:
@@ -63,25 +59,11 @@ async def _ours(reporter: Reporter, listed: Digests, delivery: Path, memory: lis
         ask = BatchMatch(server.channel)
         start = time.perf_counter()
         staging_id = await server.lists.stage("bench", delivery)
-        await server.lists.publish(staging_id)
-        await _first_right_answer(ask, item(sha256=listed[-1].tobytes()))
-        taken = time.perf_counter() - start
+        epoch = await server.lists.publish(staging_id)
+        taken = await until_answered(ask, epoch, sha256=listed[-1].tobytes()) - start
         staged = await server.child.event("delivery-staged", staging_id=staging_id)
         memory.append((staged["importer_peak_bytes"], server.child.memory("VmHWM")))
     return taken
-
-
-async def _first_right_answer(ask: BatchMatch, request: bytes) -> None:
-    """Ask until the answer is a match. Before that, nothing but that it is not determined would be right."""
-    give_up = time.perf_counter() + _ANSWER_PATIENCE
-    while time.perf_counter() < give_up:
-        verdict = (await ask(request)).results[0].verdict
-        if verdict == common_pb2.VERDICT_MATCH:
-            return
-        if verdict != common_pb2.VERDICT_NOT_DETERMINED:
-            raise BenchmarkError("a listed digest was answered with NO_KNOWN_MATCH")
-        await asyncio.sleep(_POLL)
-    raise BenchmarkError("what was published is not answered")
 
 
 async def _sadd(reporter: Reporter, delivery: Path, members: int) -> float:

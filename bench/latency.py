@@ -12,7 +12,7 @@ import numpy as np
 from bench import echo
 from bench.data import Digests, hash_text, item, random_digests, write
 from bench.harness import BenchmarkError, Rig, Server, rig
-from bench.load import BatchMatch, Check, at_steady_rate, in_turns, one_after_another
+from bench.load import BatchMatch, Check, at_steady_rate, in_turns, one_after_another, until_answered
 from bench.report import Effort, Reporter
 from hashmatch.v1 import common_pb2, match_service_pb2
 
@@ -42,14 +42,16 @@ async def _run(made: Rig, server: Server, to_echo: BatchMatch, reporter: Reporte
     reporter.progress(f"{size:,} entries: loading the list")
     unlisted = _items({name: random_digests(_ITEMS, seed=2, size=width) for name, width in _SIZES.items()})
     listed = random_digests(size, seed=1)
-    await server.lists.deliver("bench", write(made.directory / "delivery", listed))
+    epoch = await server.lists.deliver("bench", write(made.directory / "delivery", listed))
+    await until_answered(ours, epoch, sha256=listed[0].tobytes())
     known = {name: random_digests(_ITEMS, seed=3, size=width) for name, width in _SIZES.items()}
     known["sha256"] = listed[np.random.default_rng(4).integers(0, size, _ITEMS)]
     await compare("miss, SHA-256 carried", unlisted, _is(common_pb2.VERDICT_NO_KNOWN_MATCH))
     await compare("hit, SHA-256 carried", _items(known), _is(common_pb2.VERDICT_MATCH))
 
     others = {name: random_digests(_OTHERS, seed=5, size=_SIZES[name]) for name in ("md5", "sha1")}
-    await server.lists.deliver("others", b"".join(map(hash_text, others.values())))
+    epoch = await server.lists.deliver("others", b"".join(map(hash_text, others.values())))
+    await until_answered(ours, epoch, md5=others["md5"][0].tobytes())
     known |= {name: digests[:_ITEMS] for name, digests in others.items()}
     await compare("miss, all three carried", unlisted, _is(common_pb2.VERDICT_NO_KNOWN_MATCH))
     await compare("hit, all three carried", _items(known), _is(common_pb2.VERDICT_MATCH, hits=3))

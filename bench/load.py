@@ -10,11 +10,15 @@ from typing import NamedTuple, TypeVar
 
 import grpc.aio
 
-from hashmatch.v1 import match_service_pb2
+from bench.data import item
+from bench.harness import BenchmarkError
+from hashmatch.v1 import common_pb2, match_service_pb2
 
 MATCH_SERVICE = match_service_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
 CALL_TIMEOUT = 10.0
 _STREAM_TIMEOUT = 120.0
+_ANSWER_PATIENCE = 120.0
+_POLL = 0.002
 
 T = TypeVar("T")
 
@@ -85,6 +89,26 @@ class BatchMatch:
         """Ask."""
         response: match_service_pb2.BatchMatchResponse = await self._method(request, timeout=CALL_TIMEOUT)
         return response
+
+
+async def until_answered(ask: BatchMatch, epoch: int, **listed: bytes) -> float:
+    """Ask about a digest that is listed from an epoch on until it is answered from there; returns when that was.
+
+    The digest is given as algorithm=value.
+
+    Raises `BenchmarkError` if the answer from there is no match, or one from before it is.
+    """
+    request = item(**listed)
+    give_up = time.perf_counter() + _ANSWER_PATIENCE
+    while time.perf_counter() < give_up:
+        response = await ask(request)
+        answered = response.snapshot.epoch >= epoch
+        if answered != (response.results[0].verdict == common_pb2.VERDICT_MATCH):
+            raise BenchmarkError(f"a wrong answer from epoch {response.snapshot.epoch}")
+        if answered:
+            return time.perf_counter()
+        await asyncio.sleep(_POLL)
+    raise BenchmarkError(f"nothing is answered from epoch {epoch}")
 
 
 Check = Callable[[match_service_pb2.BatchMatchResponse], None]

@@ -13,7 +13,7 @@ import numpy as np
 from bench.data import Digests, hash_text, item, random_digests, write
 from bench.harness import BenchmarkError, Rig, rig
 from bench.lists import INCREMENTAL, Administration
-from bench.load import BatchMatch
+from bench.load import BatchMatch, until_answered
 from bench.report import Effort, Reporter
 from hashmatch.v1 import common_pb2
 
@@ -21,8 +21,6 @@ _DELTA = 1_000
 _LIMIT_SECONDS = 1.0
 # Questions a second that each server is asked all the time.
 _PER_SECOND = 100.0
-_PATIENCE = 60.0
-_POLL = 0.002
 
 
 @dataclass(slots=True)
@@ -82,9 +80,11 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
     listed = random_digests(size, seed=1)
     deltas = random_digests(effort.updates * _DELTA, seed=2).reshape(effort.updates, _DELTA, -1)
     async with made.server() as first:
-        await first.lists.deliver("bench", write(made.directory / "delivery", listed))
+        epoch = await first.lists.deliver("bench", write(made.directory / "delivery", listed))
         async with made.server(admin=False) as second:
             asks = [BatchMatch(first.channel), BatchMatch(second.channel)]
+            for ask in asks:
+                await until_answered(ask, epoch, sha256=listed[0].tobytes())
             flows = [_Flow(ask, listed) for ask in asks]
             tasks = [asyncio.create_task(flow.run()) for flow in flows]
             taken = []
@@ -109,25 +109,10 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
 
 async def _update(lists: Administration, asks: Sequence[BatchMatch], delta: Digests) -> float:
     """Publish a delta; returns how long after that the last server answered with it."""
-    request = item(sha256=delta[-1].tobytes())
+    digest = delta[-1].tobytes()
     for ask in asks:
-        if (await ask(request)).results[0].verdict != common_pb2.VERDICT_NO_KNOWN_MATCH:
+        if (await ask(item(sha256=digest))).results[0].verdict != common_pb2.VERDICT_NO_KNOWN_MATCH:
             raise BenchmarkError("a digest is answered before it is published")
     epoch = await lists.publish(await lists.stage("bench", hash_text(delta), mode=INCREMENTAL))
     published = time.perf_counter()
-    return max(await asyncio.gather(*(_until_answered(ask, request, epoch) for ask in asks))) - published
-
-
-async def _until_answered(ask: BatchMatch, request: bytes, epoch: int) -> float:
-    """When a server first answered from the epoch. That answer must be right, and so must those before it."""
-    give_up = time.perf_counter() + _PATIENCE
-    while time.perf_counter() < give_up:
-        response = await ask(request)
-        answered = response.snapshot.epoch >= epoch
-        expected = common_pb2.VERDICT_MATCH if answered else common_pb2.VERDICT_NO_KNOWN_MATCH
-        if response.results[0].verdict != expected:
-            raise BenchmarkError(f"a wrong answer from epoch {response.snapshot.epoch}")
-        if answered:
-            return time.perf_counter()
-        await asyncio.sleep(_POLL)
-    raise BenchmarkError(f"epoch {epoch} is not answered from")
+    return max(await asyncio.gather(*(until_answered(ask, epoch, sha256=digest) for ask in asks))) - published
