@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hashmatch.ingest.acts import Acts
@@ -225,7 +225,22 @@ def test_a_list_with_keys_says_what_the_model_says(store: Store, valkey: redis.R
     play(store, valkey, acts)
 
 
+def keyed(*records: Record):
+    return "incremental", list(records), True
+
+
+def unkeyed(*records: Record):
+    return "incremental", list(records), False
+
+
+X = (DIGESTS[0],)
+
+
 @thorough
 @given(rounds(keyed=st.booleans()))
+# What a record without a key said of a hash stands until another one without a key says something else, or removes it.
+@example([keyed(Record("k1", "a", X)), unkeyed(Record("", "a", X)), unkeyed(Record("", "b", X))])
+@example([keyed(Record("k1", "a", X)), unkeyed(Record("", "a", X)), unkeyed(Record("", "", X, removed=True))])
+@example([unkeyed(Record("", "a", X)), keyed(Record("k1", "b", X)), keyed(Record("k1", "", X, removed=True))])
 def test_a_list_of_both_says_what_the_model_says(store: Store, valkey: redis.Redis, acts):
     play(store, valkey, acts)

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from hashmatch.columns.placement import PlacementSecret, as_words, blocks_of, placements
 from hashmatch.columns.rows import Payloads, empty_rows, make_rows
 from hashmatch.store import kernels
-from hashmatch.store.blocks import ROWS_PER_BLOCK, BlockError, PlainBlocks, block_count, pack
+from hashmatch.store.blocks import (
+    ABSENT,
+    DAMAGED,
+    ROWS_PER_BLOCK,
+    BlockError,
+    PlainBlocks,
+    block_count,
+    find_in_block,
+    pack,
+    payload_of_row,
+)
 
 SECRET = PlacementSecret(5, 6)
 SIZES = [16, 20, 32, 64]
@@ -67,16 +77,21 @@ def test_a_digest_is_found_where_its_placement_says_and_no_other_is(rows, blocks
     strangers = data.draw(st.lists(st.binary(min_size=size, max_size=size), max_size=10))
     digests = np.concatenate([rows.digests, np.frombuffer(b"".join(strangers), np.uint8).reshape(-1, size)])
     numbers = blocks_of(placements(as_words(digests), SECRET), blocks)
-    plain = PlainBlocks(packed(rows, blocks), size)
+    parts = packed(rows, blocks)
+    plain = PlainBlocks(parts, size)
     found = plain.find(numbers, digests)
     held = {digest.tobytes(): row for row, digest in enumerate(rows.digests)}
     for index, digest in enumerate(digests):
         row = held.get(digest.tobytes())
         assert found.refs[index] == (-1 if row is None else rows.refs[row])
         assert (found.rows[index] < 0) == (row is None)
+        # The way for few digests finds the same.
+        part = parts[int(numbers[index])]
+        assert find_in_block(part, digest.tobytes()) == (found.refs[index], found.rows[index])
         if row is not None:
             payload = plain.payload(int(numbers[index]), int(found.rows[index]))
             assert payload == (b"" if rows.payloads is None else rows.payloads[row])
+            assert payload_of_row(part, size, int(found.rows[index])) == payload
 
 
 def test_digests_that_differ_in_one_byte_are_told_apart():
@@ -86,6 +101,18 @@ def test_digests_that_differ_in_one_byte_are_told_apart():
         others = np.eye(size, dtype=np.uint8)
         assert np.all(plain.find(np.zeros(size, np.int64), others).refs == kernels.NOT_FOUND)
         assert plain.find(np.zeros(1, np.int64), one).refs.tolist() == [0]
+
+
+def test_bytes_that_stand_across_two_rows_are_no_digest():
+    """Rows lie side by side: only where one begins may a digest be found."""
+    digests = np.array([[1] * 8 + [2] * 8, [2] * 8 + [1] * 8, [2] * 16], np.uint8)
+    block = packed(rows_of(digests[:2], [7, 9]), 1)[0]
+    first, second = (PlainBlocks([block], 16).columns()[0][row].tobytes() for row in (0, 1))
+    across = (first + second)[8:24]
+    assert across == digests[2].tobytes() or across == bytes([1] * 16)
+    assert find_in_block(block, across) == (ABSENT, ABSENT)
+    refs = {digests[0].tobytes(): 7, digests[1].tobytes(): 9}
+    assert find_in_block(block, second) == (refs[second], 1)
 
 
 @pytest.mark.parametrize("payloads", [False, True])
@@ -146,6 +173,7 @@ def test_a_malformed_block_is_an_error_and_no_absence(bad):
     digest = np.zeros((1, 16), np.uint8)
     with pytest.raises(BlockError):
         plain.find(np.array([1]), digest)
+    assert find_in_block(bad, bytes(16)) == (DAMAGED, ABSENT)
     # A bad block is no trouble for those who ask the one beside it.
     assert plain.find(np.array([0]), digest).refs.tolist() == [kernels.NOT_FOUND]
 

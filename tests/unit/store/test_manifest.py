@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 import pytest
 import redis
@@ -106,6 +108,18 @@ def test_a_manifest_under_the_header_of_another_is_damage(store: Store, valkey: 
     new = store.manifests.replace(old, manifest_of(2)).raw
     valkey.set(store.keys.manifest, new[:20] + old[20:])
     with pytest.raises(StoreDamagedError):
+        store.manifests.load()
+
+
+def test_a_manifest_that_contradicts_its_own_header_is_damage(
+    store: Store, valkey: redis.Redis, sealing_key: SealingKey
+):
+    """Servers poll the header: one that says less than the manifest would hide a change from them."""
+    header = store.manifests.replace(b"", manifest_of(1)).raw[:20]
+    plain = zlib.compress(msgspec.msgpack.encode(manifest_of(2)))
+    sealed = sealing_key.sealer(b"", b"manifest").seal_with_random_nonce(plain, header)
+    valkey.set(store.keys.manifest, header + sealed)
+    with pytest.raises(StoreDamagedError, match="contradicts"):
         store.manifests.load()
 
 

@@ -161,6 +161,21 @@ def test_a_segment_is_only_what_the_manifest_says_of_it(store: Store, write, sec
         store.segments.open(msgspec.structs.replace(info, **{field: other})).verify()
 
 
+def test_a_segment_under_the_name_of_another_is_damage(
+    store: Store, valkey: redis.Redis, write, secret: PlacementSecret
+):
+    """The parts are authenticated with the id: whoever moves a whole segment, salt and all, gains nothing."""
+    info = write(rows_with(secret)).info
+    other = msgspec.structs.replace(info, segment_id="0" * 16)
+    for number in range(info.blocks):
+        valkey.rename(block_key(store, info, number), block_key(store, other, number))
+    valkey.rename(store.keys.sets(info.segment_id), store.keys.sets(other.segment_id))
+    reader = store.segments.open(other)
+    assert reader.fetch([0]) == [None]
+    with pytest.raises(StoreDamagedError):
+        reader.verify()
+
+
 def test_refs_beyond_the_statements_are_damage(write, secret: PlacementSecret):
     """Only a defect of ours could write such a segment: it verifies, but says nothing that can be told."""
     rows = rows_with(secret)
