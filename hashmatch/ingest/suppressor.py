@@ -51,7 +51,13 @@ class Suppressor:
                         continue
                 fresh += 1
                 suppressions[algorithm, digest] = Suppression(
-                    algorithm=algorithm, digest=digest, list_ids=lists, reason=reason, actor=actor, epoch=epoch
+                    algorithm=algorithm,
+                    digest=digest,
+                    list_ids=lists,
+                    reason=reason,
+                    actor=actor,
+                    epoch=epoch,
+                    earlier_lift=0 if before is None else max(before.earlier_lift, before.lifted_epoch),
                 )
 
         epoch = self._change_suppressions("suppress", change, len(hashes), actor, reason, validate_only)

@@ -55,11 +55,11 @@ def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression |
         if holding.unread is not None or not holding.statements:
             continue
         lifted = 0
-        if suppression is not None and suppression.covers(holding.list_id):
-            if suppression.active:
+        if suppression is not None:
+            if suppression.active and suppression.covers(holding.list_id):
                 suppressed = True
                 continue
-            lifted = suppression.lifted_epoch
+            lifted = suppression.seen_again_since(holding.list_id)
         loaded = view.lists[holding.list_id]
         for position, statement in enumerate(holding.statements):
             since = max(loaded.state.epoch_of(statement.since_generation), lifted)

@@ -21,7 +21,8 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     """One hash that is left out; `list_ids` empty means in every list.
 
     After it is lifted it stays with `lifted_epoch`: from then on the hash counts as newly visible. `epoch` and
-    `lifted_epoch` are those of the manifests that made either visible.
+    `lifted_epoch` are those of the manifests that made either visible. `earlier_lift` is the last epoch in which a
+    suppression that this one took the place of was lifted, whatever its lists.
     """
 
     algorithm: int
@@ -31,6 +32,7 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     epoch: int
     lifted_epoch: int = 0
+    earlier_lift: int = 0
 
     @property
     def active(self) -> bool:
@@ -40,6 +42,10 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     def covers(self, list_id: str) -> bool:
         """Whether it concerns the list."""
         return not self.list_ids or list_id in self.list_ids
+
+    def seen_again_since(self, list_id: str) -> int:
+        """The epoch from which the hash counts as newly visible in a list where it is not left out; 0 for always."""
+        return max(self.earlier_lift, self.lifted_epoch if self.covers(list_id) else 0)
 
 
 class SuppressionStore:
@@ -61,9 +67,8 @@ class SuppressionStore:
         sealed = self._sealer.seal_with_random_nonce(msgspec.msgpack.encode(content), blob_id.encode())
         self._connection.set(self._keys.suppressions(blob_id), sealed)
         if self._archive is not None:
-            copy = self._archive.writer(blob_id)
-            copy.add({self._keys.suppressions(blob_id): sealed})
-            copy.finish()
+            with self._archive.writer(blob_id) as copy:
+                copy.add({self._keys.suppressions(blob_id): sealed})
         return SuppressionsInfo(blob_id, len(content))
 
     def read(self, info: SuppressionsInfo | None) -> list[Suppression]:
