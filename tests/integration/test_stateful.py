@@ -19,12 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hashmatch.index import loader
-from hashmatch.ingest import compaction
 from tests.integration.model import Delivery, Record
 from tests.integration.serving import Background
 from tests.integration.universe import LISTED, Place
-from tests.integration.world import LIST_IDS, Staged, World
+from tests.integration.world import LIST_IDS, Staged, World, small_limits
 
 LABELS = ("", "A", "B")
 KEYS = ("k1", "k2", "k3")
@@ -139,13 +137,6 @@ class Machine(RuleBasedStateMachine):
         self.world.check()
 
 
-@pytest.fixture(autouse=True)
-def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let small lists take the ways of large ones: blocks are read from the store, and chains are folded early."""
-    monkeypatch.setattr(loader, "RESIDENT_ROWS", 2)
-    monkeypatch.setattr(compaction, "MAXIMUM_DELTAS", 2)
-
-
 def _run(background: Background, examples: int, steps: int, *, derandomize: bool) -> None:
     profile = settings(
         max_examples=examples,
@@ -159,7 +150,8 @@ def _run(background: Background, examples: int, steps: int, *, derandomize: bool
         print_blob=True,
     )
     factory: Callable[[], Machine] = lambda: Machine(background)  # noqa: E731
-    run_state_machine_as_test(factory, settings=profile)
+    with small_limits():
+        run_state_machine_as_test(factory, settings=profile)
 
 
 def test_every_answer_agrees_with_the_model(background: Background) -> None:

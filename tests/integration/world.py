@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
+from hashmatch.index import loader
+from hashmatch.ingest import compaction
 from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.compaction import Collector, Compactor
 from hashmatch.ingest.publisher import Publisher
@@ -83,6 +86,15 @@ _UNKEYED_PROFILE = _KEYED_PROFILE.replace("key = [1]\n", "")
 
 # Beside the hashes one by one.
 ITEMS = (UNIVERSE[:2], (LISTED[0], LISTED[4]), (UNIVERSE[-1], UNIVERSE[-2]), (LISTED[3], UNIVERSE[-4]))
+
+
+@contextmanager
+def small_limits() -> Iterator[None]:
+    """Let small lists take the ways of large ones: blocks are read from the store, and chains are folded early."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader, "RESIDENT_ROWS", 2)
+        patch.setattr(compaction, "MAXIMUM_DELTAS", 2)
+        yield
 
 
 @dataclass(frozen=True)
