@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
@@ -137,11 +138,16 @@ class Stager:
         parser = open_parser(header.format, _options(header, state.definition))
         assembler = Assembler()
         size = 0
-        for data in delivery:
-            digest.update(data)
-            size += len(data)
-            for chunk in parser.feed(data):
-                assembler.add(chunk)
+        with ThreadPoolExecutor(1, thread_name_prefix="digest") as hasher:
+            hashed: Future[None] | None = None
+            for data in delivery:
+                if hashed is not None:
+                    hashed.result()
+                # The digest of the delivery takes as long as its parsing, and goes on beside it.
+                hashed = hasher.submit(digest.update, data)
+                size += len(data)
+                for chunk in parser.feed(data):
+                    assembler.add(chunk)
         for chunk in parser.finish():
             assembler.add(chunk)
         entries = assembler.finish(parser.statements)

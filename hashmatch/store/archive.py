@@ -6,11 +6,13 @@ here. The files hold exactly what lies in the store, keys and sealed values, so 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from hashmatch.store.connection import Connection
 
@@ -72,7 +74,7 @@ class Archive:
 
 
 class ArchiveWriter:
-    """Writes one file."""
+    """Writes one file. As a context manager it leaves a whole file behind, or after an exception none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,24 +82,35 @@ class ArchiveWriter:
         try:
             self._file: BinaryIO = self._scratch.open("wb", buffering=1 << 20)
         except OSError as error:
-            raise ArchiveError(f"cannot write {path}: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
     def add(self, values: Mapping[bytes, bytes]) -> None:
         """Append keys with their sealed values. Raises `ArchiveError`."""
         try:
             for key, value in values.items():
-                self._file.write(_RECORD.pack(len(key), len(value)))
-                self._file.write(key)
+                self._file.write(_RECORD.pack(len(key), len(value)) + key)
                 self._file.write(value)
         except OSError as error:
-            raise ArchiveError(f"cannot write {self._path}: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
-    def finish(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Put the file on the disk and give it its name. Raises `ArchiveError`."""
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._scratch.replace(self._path)
-        except OSError as error:
-            raise ArchiveError(f"cannot write {self._path}: {error.strerror}") from error
+            if error is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._scratch.replace(self._path)
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._scratch.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> ArchiveError:
+        return ArchiveError(f"cannot write {self._path}: {error.strerror}")

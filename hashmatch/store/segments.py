@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 import numpy as np
@@ -95,20 +96,36 @@ class SegmentStore:
         live_rows = int(np.count_nonzero(rows.live))
         info = SegmentInfo(segment_id, salt, rows.kind, len(rows), live_rows, blocks, 0)
         note_pending(info)
-        copy = None if self._archive is None else self._archive.writer(segment_id)
-        sets = seal.seal(_SETS_NUMBER, zlib.compress(msgspec.msgpack.encode(rows.sets)))
-        self._put({self.keys.sets(segment_id): sets}, copy)
-        sealed_bytes = len(sets)
-        prefix = self.keys.block_prefix(segment_id)
-        for first, parts in pack(rows, blocks):
+        batches = self._sealed(seal, rows, info)
+        if self._archive is None:
+            sealed_bytes = self._put_all(batches, None)
+        else:
+            with self._archive.writer(segment_id) as copy:
+                sealed_bytes = self._put_all(batches, copy)
+        return msgspec.structs.replace(info, sealed_bytes=sealed_bytes)
+
+    def _sealed(self, seal: _Seal, rows: Rows, info: SegmentInfo) -> Iterator[dict[bytes, bytes]]:
+        sets = zlib.compress(msgspec.msgpack.encode(rows.sets))
+        yield {self.keys.sets(info.segment_id): seal.seal(_SETS_NUMBER, sets)}
+        prefix = self.keys.block_prefix(info.segment_id)
+        for first, parts in pack(rows, info.blocks):
             for low in range(0, len(parts), BLOCKS_PER_COMMAND):
                 numbers = range(first + low, first + min(low + BLOCKS_PER_COMMAND, len(parts)))
-                sealed = {b"%b%d" % (prefix, number): seal.seal(number, parts[number - first]) for number in numbers}
-                self._put(sealed, copy)
-                sealed_bytes += sum(map(len, sealed.values()))
-        if copy is not None:
-            copy.finish()
-        return msgspec.structs.replace(info, sealed_bytes=sealed_bytes)
+                yield {b"%b%d" % (prefix, number): seal.seal(number, parts[number - first]) for number in numbers}
+
+    def _put_all(self, batches: Iterable[dict[bytes, bytes]], copy: ArchiveWriter | None) -> int:
+        """Write batches, the next being sealed while one is on its way. Returns the bytes of the values."""
+        size = 0
+        with ThreadPoolExecutor(1, thread_name_prefix="segment-writer") as sender:
+            on_its_way: Future[None] | None = None
+            for batch in batches:
+                if on_its_way is not None:
+                    on_its_way.result()
+                on_its_way = sender.submit(self._put, batch, copy)
+                size += sum(map(len, batch.values()))
+            if on_its_way is not None:
+                on_its_way.result()
+        return size
 
     def _put(self, values: dict[bytes, bytes], copy: ArchiveWriter | None) -> None:
         self.connection.set_many(values)
