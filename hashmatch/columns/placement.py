@@ -40,8 +40,11 @@ class PlacementSecret(msgspec.Struct, frozen=True):
 
 
 def as_words(digests: Digests) -> Words:
-    """View (n, size) uint8 digests, size a multiple of four of at least 16, as (n, size / 4) uint32; no copy."""
-    return digests.view(np.uint32)
+    """View (n, size) uint8 digests, size a multiple of four of at least 16, as (n, size / 4) uint32.
+
+    No copy, unless numpy laid the digests out by columns: it may where it joins an empty column with single rows.
+    """
+    return np.ascontiguousarray(digests).view(np.uint32)
 
 
 def packed_words(packed: bytes, size: int) -> Words:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hashmatch.columns.placement import PlacementSecret
@@ -40,6 +40,8 @@ def meant(layer):
 
 @settings(deadline=None)
 @given(st.lists(layers, min_size=1, max_size=4), st.booleans())
+# Three columns that numpy joins in another layout than it was given.
+@example([{}, {bytes(16): (1, b"")}, {bytes(16): (2, b"")}], False)
 def test_the_newest_layer_that_has_a_digest_decides(given_layers, keep_removed):
     folded = overlay([rows_from(layer) for layer in given_layers], keep_removed=keep_removed)
     expected = {}
