@@ -63,7 +63,7 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
             rounds = await in_turns(effort.rounds, sides, warm_up=True)
         found = {side: statistics.median(rates) for side, rates in rounds.items()}
         for case, side, comparator, name in (
-            ("0.1 % hits", "ours", "echo", "BulkMatch-shaped echo of the same requests"),
+            ("0.1 % hits", "ours", "echo", "streaming echo of the same requests"),
             ("0.1 % hits", "ours", "set", "SMISMEMBER, pipelined"),
             ("0.1 % hits", "ours", "packed", "SMISMEMBER, pipelined, commands packed beforehand"),
             ("30 % hits with opinions", "ours, many", "records", "SMISMEMBER and HMGET of the hits, pipelined"),
