@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 
 class DemoError(Exception):
@@ -46,7 +47,7 @@ class Shell:
     def run(self, command: str, *, expected: Collection[int] = (0,)) -> None:
         """Show a command and run it. Raises `DemoError` unless it exits with one of the `expected` codes."""
         self.show(command)
-        code = self._sh(command).returncode
+        code, _ = self._sh(command)
         if code not in expected:
             raise DemoError(f"`{command}` ended with exit code {code}")
         if code:
@@ -54,20 +55,29 @@ class Shell:
 
     def read(self, command: str) -> str:
         """The output of a command that is not shown. Raises `DemoError` if it fails."""
-        ended = self._sh(command, stdout=subprocess.PIPE, text=True)
-        if ended.returncode:
-            raise DemoError(f"`{command}` ended with exit code {ended.returncode}")
-        return str(ended.stdout)
+        code, output = self._sh(command, stdout=subprocess.PIPE)
+        if code:
+            raise DemoError(f"`{command}` ended with exit code {code}")
+        return output
 
-    def _sh(self, command: str, **options: Any) -> subprocess.CompletedProcess[Any]:
-        return subprocess.run(
+    def _sh(self, command: str, *, stdout: int | None = None) -> tuple[int, str]:
+        # In a group of its own, so that an interruption can end all that the command started.
+        with subprocess.Popen(
             ["sh", "-c", command],
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            check=False,
-            **options,
-        )
+            stdout=stdout,
+            text=True,
+            process_group=0,
+        ) as process:
+            try:
+                output, _ = process.communicate()
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                raise
+        return process.returncode, output or ""
 
     def _bold(self, text: str) -> str:
         return f"\033[1m{text}\033[0m" if self._colour else text
