@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from hashmatch.index.exact_filter import HOLDING_LOCK
 from hashmatch.index.refresher import Refresher, Served
+from hashmatch.index.snapshot import Snapshot
 from hashmatch.matching.evaluation import Finding
 from hashmatch.matching.scope import Scope, View, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
+from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import messages
 from hashmatch.service.metrics import Metrics
@@ -26,6 +29,7 @@ PROBE_ON_LOOP = HOLDING_LOCK
 # For how long, in seconds, answers may state the same moment: the ages in them are true to this.
 _SAME_MOMENT = 0.05
 _MAXIMUM_INFOS = 256
+_MAXIMUM_OPINIONS = 10_000
 # The share of the time to the deadline that the store may take; the rest is for saying that it took too long.
 _PATIENCE = 0.8
 
@@ -55,6 +59,8 @@ class Answering:
         self.clock = clock
         self.metrics = metrics
         self._infos: dict[tuple[str, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
+        self._opinions_of: Snapshot | None = None
+        self._opinions: dict[tuple[Opinion, bool], common_pb2.Opinion] = {}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="matching")
 
     def close(self) -> None:
@@ -99,16 +105,41 @@ class Answering:
         except TimeoutError:
             return question.give_up()
 
+    def opinions(self, view: View, found: Iterable[Opinion]) -> list[common_pb2.Opinion]:
+        """Opinions as messages. Those that hashes share are made once for each snapshot: do not change them."""
+        if self._opinions_of is not view.snapshot:
+            self._opinions_of, self._opinions = view.snapshot, {}
+        return [self._opinion(view, each) for each in found]
+
+    def _opinion(self, view: View, opinion: Opinion) -> common_pb2.Opinion:
+        loaded = view.lists[opinion.list_id]
+        stale = loaded.is_stale(view.now)
+        if opinion.source_key:
+            return messages.opinion(opinion, loaded, stale=stale)
+        key = (opinion, stale)
+        message = self._opinions.get(key)
+        if message is None:
+            if len(self._opinions) >= _MAXIMUM_OPINIONS:
+                self._opinions.clear()
+            message = self._opinions[key] = messages.opinion(opinion, loaded, stale=stale)
+        return message
+
     def count_findings(self, served: Served, algorithm: Algorithm, findings: Iterable[tuple[Finding, int]]) -> None:
         """Count findings, each with how many hashes have it. Hashes without one are counted by the caller."""
+        verdicts: Counter[Verdict] = Counter()
+        lists: Counter[str] = Counter()
         for finding, amount in findings:
-            self.metrics.count_hashes(algorithm, finding.verdict, amount)
+            verdicts[finding.verdict] += amount
             if finding.verdict is Verdict.NOT_DETERMINED:
                 self.count_causes(finding.causes, amount)
-            if finding.verdict is Verdict.MATCH:
+            elif finding.verdict is Verdict.MATCH:
                 for list_id in {opinion.list_id for opinion in finding.opinions}:
-                    nature = served.snapshot.manifest.lists[list_id].definition.nature
-                    self.metrics.count_matches(list_id, algorithm, nature, amount)
+                    lists[list_id] += amount
+        for verdict, amount in verdicts.items():
+            self.metrics.count_hashes(algorithm, verdict, amount)
+        for list_id, amount in lists.items():
+            nature = served.snapshot.manifest.lists[list_id].definition.nature
+            self.metrics.count_matches(list_id, algorithm, nature, amount)
 
     def count_causes(self, causes: Iterable[Cause], amount: int) -> None:
         """Count hashes that were not determined, once for each kind of cause."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from itertools import pairwise
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc.aio
-import numpy as np
 
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.evaluation import Finding
 from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
-from hashmatch.matching.scope import EVERYTHING, Scope, View
+from hashmatch.matching.scope import EVERYTHING, Scope
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
@@ -23,6 +22,7 @@ from hashmatch.service import messages
 from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
+from hashmatch.service.match_messages import all_undetermined, batch_response, bulk_response
 from hashmatch.v1 import common_pb2, match_service_pb2, match_service_pb2_grpc
 
 MAXIMUM_HASHES_PER_ITEM = 16
@@ -53,7 +53,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             answers = [
                 ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, (NO_SNAPSHOT,) * len(hashes)) for hashes in items
             ]
-            return _batch_response(request, answers, None, None)
+            return batch_response(request, answers, None, lambda _: [])
         question = ItemsQuestion(view, items)
         if sum(map(len, items)) > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
@@ -61,7 +61,8 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             question.probe()
         answers = await self._answering.confirm(question, current_call().deadline)
         self._count_items(served, request, answers)
-        return _batch_response(request, answers, self._answering.snapshot_info(served, view), view)
+        info = self._answering.snapshot_info(served, view)
+        return batch_response(request, answers, info, partial(self._answering.opinions, view))
 
     async def BulkMatch(  # noqa: N802
         self,
@@ -135,17 +136,18 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         served = self._answering.served
         view = self._answering.view(served, scope)
         if served is None or view is None:
-            return _all_undetermined(request, count, NO_SNAPSHOT.causes, None)
+            return all_undetermined(request, count, NO_SNAPSHOT.causes, None)
         if algorithm not in EXACT_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
-            return _all_undetermined(request, count, unserved, self._answering.snapshot_info(served, view))
+            return all_undetermined(request, count, unserved, self._answering.snapshot_info(served, view))
         question = ColumnQuestion(view, algorithm, column.digests)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
         answer = await self._answering.confirm(question, current_call().deadline)
-        response = _bulk_response(request, answer, self._answering.snapshot_info(served, view), view)
+        info = self._answering.snapshot_info(served, view)
+        response = bulk_response(request, answer, info, partial(self._answering.opinions, view))
         self._count_column(served, algorithm, answer, len(response.match_indexes))
         return response
 
@@ -219,93 +221,3 @@ def _must_be_served(served: Served | None) -> Served:
             ErrorReason.NOT_SERVING, "no snapshot is loaded yet, or nothing has been published", retry_after=1.0
         )
     return served
-
-
-def _batch_response(
-    request: match_service_pb2.BatchMatchRequest,
-    answers: list[ItemAnswer],
-    info: common_pb2.SnapshotInfo | None,
-    view: View | None,
-) -> match_service_pb2.BatchMatchResponse:
-    lists = {} if view is None else view.lists
-    now = 0.0 if view is None else view.now
-    return match_service_pb2.BatchMatchResponse(
-        results=[
-            match_service_pb2.ItemResult(
-                reference=item.reference,
-                verdict=common_pb2.Verdict.ValueType(answer.verdict),
-                agreement=common_pb2.Agreement.ValueType(answer.agreement),
-                hashes=[
-                    messages.hash_result(asked.algorithm, finding, lists, now)
-                    for asked, finding in zip(item.hashes, answer.findings, strict=True)
-                ],
-            )
-            for item, answer in zip(request.items, answers, strict=True)
-        ],
-        snapshot=info,
-    )
-
-
-def _all_undetermined(
-    request: match_service_pb2.BulkMatchRequest,
-    count: int,
-    causes: tuple[Cause, ...],
-    info: common_pb2.SnapshotInfo | None,
-) -> match_service_pb2.BulkMatchResponse:
-    everything = match_service_pb2.UndeterminedRange(first=0, count=count, causes=messages.causes(causes))
-    return match_service_pb2.BulkMatchResponse(
-        sequence=request.sequence, count=count, undetermined=[everything], snapshot=info
-    )
-
-
-def _bulk_response(
-    request: match_service_pb2.BulkMatchRequest, answer: ColumnAnswer, info: common_pb2.SnapshotInfo, view: View
-) -> match_service_pb2.BulkMatchResponse:
-    if not answer.findings and not answer.doubts:
-        return match_service_pb2.BulkMatchResponse(sequence=request.sequence, count=answer.count, snapshot=info)
-    verdicts = np.fromiter((finding.verdict for finding in answer.findings), np.int64, len(answer.findings))
-    each = verdicts[answer.finding_numbers] if len(answer.findings) else np.empty(0, np.int64)
-    matched = each == Verdict.MATCH
-    numbers, finding_indexes = np.unique(answer.finding_numbers[matched], return_inverse=True)
-    return match_service_pb2.BulkMatchResponse(
-        sequence=request.sequence,
-        count=answer.count,
-        match_indexes=answer.positions[matched].tolist(),
-        finding_indexes=finding_indexes.tolist(),
-        findings=[
-            match_service_pb2.Finding(
-                agreement=common_pb2.Agreement.ValueType(finding.agreement),
-                opinions=messages.opinions(finding.opinions, view.lists, view.now),
-                causes=messages.causes((*finding.causes, *answer.doubts)),
-            )
-            for finding in (answer.findings[number] for number in numbers.tolist())
-        ],
-        undetermined=[
-            match_service_pb2.UndeterminedRange(first=first, count=end - first, causes=messages.causes(causes))
-            for first, end, causes in undetermined_runs(answer)
-        ],
-        snapshot=info,
-    )
-
-
-def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:
-    """The runs of digests that could not be determined, ascending: first, end (exclusive) and causes."""
-    verdicts = [finding.verdict for finding in answer.findings]
-    if not answer.doubts and Verdict.NOT_DETERMINED not in verdicts:
-        return []
-    # What each digest's causes are, as a number: 0 for determined, 1 for the doubts, 2 and more for a finding's own.
-    kinds: list[tuple[Cause, ...]] = [(), answer.doubts]
-    of_finding = []
-    for finding in answer.findings:
-        if finding.verdict is Verdict.MATCH:
-            of_finding.append(0)
-        elif finding.verdict is Verdict.NOT_DETERMINED:
-            kinds.append((*finding.causes, *answer.doubts))
-            of_finding.append(len(kinds) - 1)
-        else:
-            of_finding.append(1 if answer.doubts else 0)
-    of_digest = np.full(answer.count, 1 if answer.doubts else 0, np.int64)
-    if len(answer.findings):
-        of_digest[answer.positions] = np.array(of_finding)[answer.finding_numbers]
-    edges = np.concatenate(([0], np.flatnonzero(np.diff(of_digest)) + 1, [answer.count])).tolist()
-    return [(first, end, kinds[kind]) for first, end in pairwise(edges) if (kind := int(of_digest[first]))]

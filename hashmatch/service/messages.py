@@ -60,40 +60,34 @@ def vetting(generation: Generation) -> common_pb2.Vetting:
     )
 
 
-def opinions(found: Iterable[Opinion], lists: Mapping[str, LoadedList], now: float) -> list[common_pb2.Opinion]:
-    """Opinions as messages."""
-    return [_opinion(each, lists[each.list_id], now) for each in found]
-
-
-def _opinion(opinion: Opinion, loaded: LoadedList, now: float) -> common_pb2.Opinion:
-    definition, statement = loaded.state.definition, opinion.statement
+def opinion(found: Opinion, loaded: LoadedList, *, stale: bool) -> common_pb2.Opinion:
+    """An opinion of a list, which is or is not too old to give negatives."""
+    definition, statement = loaded.state.definition, found.statement
     return common_pb2.Opinion(
         body=definition.body,
-        list_id=opinion.list_id,
-        generation=opinion.generation,
+        list_id=found.list_id,
+        generation=found.generation,
         nature=common_pb2.ListNature.ValueType(definition.nature),
         label=statement.label,
         scheme=statement.scheme,
         jurisdiction=statement.jurisdiction,
         flags=statement.flags,
         updated_on=statement.updated_on,
-        source_key=opinion.source_key,
-        since_epoch=opinion.since_epoch,
+        source_key=found.source_key,
+        since_epoch=found.since_epoch,
         vetting=vetting(loaded.generation),
-        stale=loaded.is_stale(now),
+        stale=stale,
         kind=common_pb2.MATCH_KIND_EXACT,
     )
 
 
-def hash_result(
-    algorithm: int, finding: Finding, lists: Mapping[str, LoadedList], now: float
-) -> match_service_pb2.HashResult:
+def hash_result(algorithm: int, finding: Finding, opinions: list[common_pb2.Opinion]) -> match_service_pb2.HashResult:
     """The answer for one hash of an item."""
     return match_service_pb2.HashResult(
         algorithm=common_pb2.Algorithm.ValueType(algorithm),
         verdict=common_pb2.Verdict.ValueType(finding.verdict),
         causes=causes(finding.causes) if finding.causes else None,
-        opinions=opinions(finding.opinions, lists, now) if finding.opinions else None,
+        opinions=opinions,
         suppressed=finding.suppressed,
         below_min_sources=finding.below_min_sources,
     )

@@ -68,6 +68,7 @@ class Metrics:
         # Looking a series up by its labels costs several times what counting costs.
         self._hashes_by: dict[tuple[Algorithm | None, Verdict], Counter] = {}
         self._undetermined_by: dict[UndeterminedReason, Counter] = {}
+        self._matches_by: dict[tuple[str, Algorithm, ListNature], Counter] = {}
         self._counted_for: dict[str, set[tuple[Counter, tuple[str, ...]]]] = {}
 
     def _define_calls(self, registry: CollectorRegistry) -> None:
@@ -165,11 +166,15 @@ class Metrics:
 
     def count_matches(self, list_id: str, algorithm: Algorithm, nature: ListNature, amount: int = 1) -> None:
         """Count hashes that matched in a list."""
-        self._count_for_list(self.matches, (list_id, _algorithm_label(algorithm), nature.name.lower()), amount)
+        counter = self._matches_by.get((list_id, algorithm, nature))
+        if counter is None:
+            counter = self._for_list(self.matches, (list_id, _algorithm_label(algorithm), nature.name.lower()))
+            self._matches_by[list_id, algorithm, nature] = counter
+        counter.inc(amount)
 
     def count_quarantined(self, list_id: str, reason: str, amount: int = 1) -> None:
         """Count fingerprints of a delivery to a list that were quarantined for `reason`, a parser's stable word."""
-        self._count_for_list(self.quarantined, (list_id, reason), amount)
+        self._for_list(self.quarantined, (list_id, reason)).inc(amount)
 
     def show_lists(self, lists: Iterable[ListSeries]) -> None:
         """Show exactly these lists from now on. What was counted for a list that is gone goes with it."""
@@ -179,10 +184,13 @@ class Metrics:
         for list_id in gone:
             for counter, labels in self._counted_for.pop(list_id, ()):
                 counter.remove(*labels)
+        if gone:
+            self._matches_by = {key: counter for key, counter in self._matches_by.items() if key[0] not in gone}
 
-    def _count_for_list(self, counter: Counter, labels: tuple[str, ...], amount: int) -> None:
-        counter.labels(*labels).inc(amount)
+    def _for_list(self, counter: Counter, labels: tuple[str, ...]) -> Counter:
+        """The series of `counter` for a list, the first of `labels`; it ends with the list."""
         self._counted_for.setdefault(labels[0], set()).add((counter, labels))
+        return counter.labels(*labels)
 
 
 class _ListCollector(Collector):

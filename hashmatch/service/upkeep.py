@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -89,10 +90,10 @@ class Following:
         listening = loop.run_in_executor(self._listener, self._listen, loop, stopping)
         try:
             while True:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), self._poll_interval)
-                except TimeoutError:
-                    pass
+                # Not `wait_for`: it may swallow a cancellation that comes together with a wake (Python before 3.12).
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_interval):
+                        await self._wake.wait()
                 self._wake.clear()
                 await self.look()
                 if await self._on_thread(self._rebase):

@@ -1,0 +1,111 @@
+"""The answers of MatchService as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import numpy as np
+
+from hashmatch.matching.columns import ColumnAnswer
+from hashmatch.matching.items import ItemAnswer
+from hashmatch.model.opinions import Opinion
+from hashmatch.model.verdicts import Cause, Verdict
+from hashmatch.service import messages
+from hashmatch.v1 import common_pb2, match_service_pb2
+
+MakeOpinions = Callable[[Iterable[Opinion]], list[common_pb2.Opinion]]
+
+
+def batch_response(
+    request: match_service_pb2.BatchMatchRequest,
+    answers: list[ItemAnswer],
+    info: common_pb2.SnapshotInfo | None,
+    opinions: MakeOpinions,
+) -> match_service_pb2.BatchMatchResponse:
+    """The answer to a question about items."""
+    return match_service_pb2.BatchMatchResponse(
+        results=[
+            match_service_pb2.ItemResult(
+                reference=item.reference,
+                verdict=common_pb2.Verdict.ValueType(answer.verdict),
+                agreement=common_pb2.Agreement.ValueType(answer.agreement),
+                hashes=[
+                    messages.hash_result(asked.algorithm, finding, opinions(finding.opinions))
+                    for asked, finding in zip(item.hashes, answer.findings, strict=True)
+                ],
+            )
+            for item, answer in zip(request.items, answers, strict=True)
+        ],
+        snapshot=info,
+    )
+
+
+def all_undetermined(
+    request: match_service_pb2.BulkMatchRequest,
+    count: int,
+    causes: tuple[Cause, ...],
+    info: common_pb2.SnapshotInfo | None,
+) -> match_service_pb2.BulkMatchResponse:
+    """The answer for a column of which nothing can be determined."""
+    everything = match_service_pb2.UndeterminedRange(first=0, count=count, causes=messages.causes(causes))
+    return match_service_pb2.BulkMatchResponse(
+        sequence=request.sequence, count=count, undetermined=[everything], snapshot=info
+    )
+
+
+def bulk_response(
+    request: match_service_pb2.BulkMatchRequest,
+    answer: ColumnAnswer,
+    info: common_pb2.SnapshotInfo,
+    opinions: MakeOpinions,
+) -> match_service_pb2.BulkMatchResponse:
+    """The sparse answer for a column."""
+    if not answer.findings and not answer.doubts:
+        return match_service_pb2.BulkMatchResponse(sequence=request.sequence, count=answer.count, snapshot=info)
+    verdicts = np.fromiter((finding.verdict for finding in answer.findings), np.int64, len(answer.findings))
+    each = verdicts[answer.finding_numbers] if len(answer.findings) else np.empty(0, np.int64)
+    matched = each == Verdict.MATCH
+    numbers, finding_indexes = np.unique(answer.finding_numbers[matched], return_inverse=True)
+    return match_service_pb2.BulkMatchResponse(
+        sequence=request.sequence,
+        count=answer.count,
+        match_indexes=answer.positions[matched].tolist(),
+        finding_indexes=finding_indexes.tolist(),
+        findings=[
+            match_service_pb2.Finding(
+                agreement=common_pb2.Agreement.ValueType(finding.agreement),
+                opinions=opinions(finding.opinions),
+                causes=messages.causes((*finding.causes, *answer.doubts)),
+            )
+            for finding in (answer.findings[number] for number in numbers.tolist())
+        ],
+        undetermined=[
+            match_service_pb2.UndeterminedRange(first=first, count=end - first, causes=messages.causes(causes))
+            for first, end, causes in undetermined_runs(answer)
+        ],
+        snapshot=info,
+    )
+
+
+def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:
+    """The runs of digests that could not be determined, ascending: first, end (exclusive) and causes."""
+    verdicts = [finding.verdict for finding in answer.findings]
+    if not answer.doubts and Verdict.NOT_DETERMINED not in verdicts:
+        return []
+    # What each digest's causes are, as a number: 0 for determined, 1 for the doubts, 2 and more for a finding's own.
+    kinds: list[tuple[Cause, ...]] = [(), answer.doubts]
+    of_finding = []
+    for finding in answer.findings:
+        if finding.verdict is Verdict.MATCH:
+            of_finding.append(0)
+        elif finding.verdict is Verdict.NOT_DETERMINED:
+            kinds.append((*finding.causes, *answer.doubts))
+            of_finding.append(len(kinds) - 1)
+        else:
+            of_finding.append(1 if answer.doubts else 0)
+    of_digest = np.full(answer.count, 1 if answer.doubts else 0, np.int64)
+    if len(answer.findings):
+        of_digest[answer.positions] = np.array(of_finding)[answer.finding_numbers]
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(of_digest)) + 1, [answer.count])).tolist()
+    return [(first, end, kinds[kind]) for first, end in pairwise(edges) if (kind := int(of_digest[first]))]
