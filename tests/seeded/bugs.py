@@ -1,0 +1,170 @@
+"""Bugs that somebody could make: each takes out one guard while it is in place.
+
+They prove that the tests bite. When one of the places here is rewritten, the bug has to be seeded anew where the guard
+went; a bug that can no longer be put in place fails by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hashmatch.index import loader
+from hashmatch.index.snapshot import LoadedList
+from hashmatch.index.tables import AlgorithmTable
+from hashmatch.ingest.publisher import Publisher
+from hashmatch.matching import columns, few
+from hashmatch.store.blocks import ABSENT, DAMAGED
+from hashmatch.store.floor import EpochFloor
+from hashmatch.store.manifest import ListState
+from hashmatch.store.segments import SegmentReader
+from hashmatch.store.sources import ChainLookup, SegmentSource
+from hashmatch.store.suppressions import Suppression
+
+Bug = Callable[[pytest.MonkeyPatch], None]
+Few = list[tuple[int, int, bytes]]
+
+
+def _change_lookups(
+    patch: pytest.MonkeyPatch,
+    change_few: Callable[[Callable[..., Few]], Callable[..., Few]],
+    change_many: Callable[[Callable[..., ChainLookup]], Callable[..., ChainLookup]],
+) -> None:
+    patch.setattr(few, "find_few_in_chain", change_few(few.find_few_in_chain))
+    patch.setattr(columns, "find_in_chain", change_many(columns.find_in_chain))
+
+
+def _first_live_ref(source: SegmentSource) -> int:
+    return next((ref for ref, said in enumerate(source.sets) if said), 0)
+
+
+def skip_the_confirmation(patch: pytest.MonkeyPatch) -> None:
+    """A hit of the filter counts as a match."""
+
+    def change_few(find: Callable[..., Few]) -> Callable[..., Few]:
+        def changed(sources: Sequence[SegmentSource], *rest: Any) -> Few:
+            hit = (0, _first_live_ref(sources[0]), b"")
+            return [hit if each[0] == ABSENT else each for each in find(sources, *rest)]
+
+        return changed
+
+    def change_many(find: Callable[..., ChainLookup]) -> Callable[..., ChainLookup]:
+        def changed(sources: Sequence[SegmentSource], *rest: Any) -> ChainLookup:
+            found = find(sources, *rest)
+            absent = found.segments == ABSENT
+            refs = np.where(absent, _first_live_ref(sources[0]), found.refs)
+            return found._replace(segments=np.where(absent, 0, found.segments), refs=refs)
+
+        return changed
+
+    _change_lookups(patch, change_few, change_many)
+
+
+def swap_before_verify(patch: pytest.MonkeyPatch) -> None:
+    """A generation becomes visible without having been read back."""
+    patch.setattr(SegmentReader, "verify", lambda _: None)
+
+
+def accept_an_older_manifest(patch: pytest.MonkeyPatch) -> None:
+    """The floor lets everything pass."""
+    patch.setattr(EpochFloor, "check", lambda _self, _manifest: None)
+
+
+def treat_a_missing_block_as_empty(patch: pytest.MonkeyPatch) -> None:
+    """What could not be read counts as not listed."""
+
+    def change_few(find: Callable[..., Few]) -> Callable[..., Few]:
+        def changed(*rest: Any) -> Few:
+            return [(ABSENT, ABSENT, b"") if each[0] == DAMAGED else each for each in find(*rest)]
+
+        return changed
+
+    def change_many(find: Callable[..., ChainLookup]) -> Callable[..., ChainLookup]:
+        def changed(*rest: Any) -> ChainLookup:
+            found = find(*rest)
+            return found._replace(segments=np.where(found.segments == DAMAGED, ABSENT, found.segments))
+
+        return changed
+
+    _change_lookups(patch, change_few, change_many)
+
+
+def ignore_suppressions(patch: pytest.MonkeyPatch) -> None:
+    """What the operator suppressed is answered."""
+    patch.setattr(Suppression, "active", property(lambda _: False))
+
+
+def forget_what_was_lifted(patch: pytest.MonkeyPatch) -> None:
+    """What is seen again after a suppression counts as old."""
+    patch.setattr(Suppression, "seen_again_since", lambda _self, _list_id: 0)
+
+
+def drop_the_overlay(patch: pytest.MonkeyPatch) -> None:
+    """Only the base of the tables is asked."""
+
+    def changed(*rest: Any) -> AlgorithmTable:
+        table = extend(*rest)
+        return AlgorithmTable(table.parts[:1], table.overlay_placements)
+
+    extend = loader.extend
+    patch.setattr(loader, "extend", changed)
+
+
+def let_an_old_list_give_negatives(patch: pytest.MonkeyPatch) -> None:
+    """No list is ever too old."""
+    patch.setattr(LoadedList, "is_stale", lambda _self, _now: False)
+
+
+def let_the_oldest_segment_win(patch: pytest.MonkeyPatch) -> None:
+    """The base decides, not the newest delta."""
+
+    def change_few(find: Callable[..., Few]) -> Callable[..., Few]:
+        def changed(sources: Sequence[SegmentSource], *rest: Any) -> Few:
+            last = len(sources) - 1
+            found = find(sources[::-1], *rest)
+            return [(last - number if number >= 0 else number, ref, payload) for number, ref, payload in found]
+
+        return changed
+
+    def change_many(find: Callable[..., ChainLookup]) -> Callable[..., ChainLookup]:
+        def changed(sources: Sequence[SegmentSource], *rest: Any) -> ChainLookup:
+            last = len(sources) - 1
+            found = find(sources[::-1], *rest)
+            segments = np.where(found.segments >= 0, last - found.segments, found.segments)
+            return ChainLookup(segments, found.refs, {last - number: each for number, each in found.lookups.items()})
+
+        return changed
+
+    _change_lookups(patch, change_few, change_many)
+
+
+def count_a_roll_back_as_old(patch: pytest.MonkeyPatch) -> None:
+    """What a roll back made visible again has the epoch of its first appearance."""
+
+    def epoch_of(state: ListState, number: int) -> int:
+        return next((epoch for known, epoch in state.epochs if known >= number), 0)
+
+    patch.setattr(ListState, "epoch_of", epoch_of)
+
+
+def ask_for_no_approvals(patch: pytest.MonkeyPatch) -> None:
+    """Nobody has to agree before a generation becomes visible."""
+    patch.setattr(Publisher, "_check_approvals", lambda _self, _staging: None)
+
+
+BUGS: tuple[Bug, ...] = (
+    skip_the_confirmation,
+    swap_before_verify,
+    accept_an_older_manifest,
+    treat_a_missing_block_as_empty,
+    ignore_suppressions,
+    forget_what_was_lifted,
+    drop_the_overlay,
+    let_an_old_list_give_negatives,
+    let_the_oldest_segment_win,
+    count_a_roll_back_as_old,
+    ask_for_no_approvals,
+)
