@@ -11,8 +11,9 @@ import numpy.typing as npt
 from hashmatch.columns.placement import Words, packed_words, placements
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
-from hashmatch.matching.evaluation import Finding, Holding, evaluate
+from hashmatch.matching.evaluation import evaluate
 from hashmatch.matching.few import FEW, settle_few
+from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict

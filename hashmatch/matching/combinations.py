@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.matching.evaluation import Holding
+from hashmatch.matching.findings import Holding
 from hashmatch.store.suppressions import Suppression
 
 Positions = npt.NDArray[np.int64]

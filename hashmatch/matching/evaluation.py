@@ -8,42 +8,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
+from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
-from hashmatch.model.opinions import Agreement, Opinion, StatementSet, agreement_of
-from hashmatch.model.verdicts import Cause, Verdict
+from hashmatch.model.opinions import Opinion, agreement_of
+from hashmatch.model.verdicts import Verdict
 from hashmatch.store.suppressions import Suppression
-
-
-class Holding(NamedTuple):
-    """What one list has of a hash: its statements, or why that could not be read."""
-
-    list_id: str
-    statements: StatementSet = ()
-    unread: Cause | None = None
-
-
-class Finding(NamedTuple):
-    """The verdict on a hash with what it rests on. Hashes with equal holdings share one finding."""
-
-    verdict: Verdict
-    opinions: tuple[Opinion, ...] = ()
-    agreement: Agreement = Agreement.NONE
-    causes: tuple[Cause, ...] = ()
-    suppressed: bool = False
-    below_min_sources: bool = False
-
-    def with_source_keys(self, keys: Mapping[str, Sequence[str]]) -> Finding:
-        """The finding with the source keys that belong to its opinions, given by list in order of their statements."""
-        opinions = tuple(
-            opinion._replace(source_key=keys[opinion.list_id][opinion.position])
-            if opinion.position < len(keys.get(opinion.list_id, ()))
-            else opinion
-            for opinion in self.opinions
-        )
-        return self._replace(opinions=opinions)
 
 
 def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression | None) -> Finding:

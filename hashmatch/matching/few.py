@@ -9,16 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hashmatch.columns.source_keys import unpack_source_keys
-from hashmatch.matching.evaluation import Finding, Holding, evaluate
+from hashmatch.matching.evaluation import evaluate
+from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.verdicts import Cause, UndeterminedReason
 from hashmatch.store.blocks import ABSENT, DAMAGED
 from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.store.sources import find_few_in_chain
+from hashmatch.store.suppressions import Suppression
 
 # Measured: up to about this many candidates one by one is the faster way.
 FEW = 48
+_MAXIMUM_FINDINGS = 10_000
 
 
 class Settled(NamedTuple):
@@ -61,20 +64,29 @@ def settle_few(
                     keys.setdefault(position, {})[list_id] = unpack_source_keys(payload)
             holdings.setdefault(position, []).append(holding)
     held = sorted(holdings)
+    suppressions = view.snapshot.suppressions
+    number_of: dict[int, int] = {}
     numbers: list[int] = []
     findings: list[Finding] = []
-    known: dict[object, int] = {}
-    suppressions = view.snapshot.suppressions
     for position in held:
         suppression = suppressions.get((algorithm, digests[position])) if suppressions else None
-        # Holdings hold the segment's own statement sets, so that equal ones are the same object.
-        shape = (tuple((each.list_id, id(each.statements), each.unread) for each in holdings[position]), suppression)
-        number = None if source_keys else known.get(shape)
-        if number is None:
-            finding = evaluate(view, holdings[position], suppression)
-            if position in keys:
-                finding = finding.with_source_keys(keys[position])
-            number = known[shape] = len(findings)
+        finding = _finding(view, holdings[position], suppression)
+        if position in keys:
+            finding = finding.with_source_keys(keys[position])
+        number = number_of.setdefault(id(finding), len(findings))
+        if number == len(findings):
             findings.append(finding)
         numbers.append(number)
     return Settled(held, numbers, findings)
+
+
+def _finding(view: View, holdings: Sequence[Holding], suppression: Suppression | None) -> Finding:
+    """The finding for holdings; the same object for the same ones."""
+    # Holdings hold the segment's own statement sets, so that equal ones are the same object for as long as the view is.
+    shape = (tuple([(each.list_id, id(each.statements), each.unread) for each in holdings]), suppression)
+    finding = view.findings.get(shape)
+    if finding is None:
+        if len(view.findings) >= _MAXIMUM_FINDINGS:
+            view.findings.clear()
+        finding = view.findings[shape] = evaluate(view, holdings, suppression)
+    return finding

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.opinions import Agreement, agreement_of

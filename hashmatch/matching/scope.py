@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
+from hashmatch.matching.findings import Finding
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import check_list_id
@@ -49,7 +50,10 @@ class View:
     # Why nothing that this server says of any list can be a negative.
     doubts: tuple[Cause, ...]
     now: float
+    # What was found for combinations of holdings that came before; see `matching.few`.
+    findings: dict[Hashable, Finding] = field(default_factory=dict)
     _carriers: dict[Algorithm, dict[str, LoadedList]] = field(default_factory=dict)
+    _doubts: dict[Algorithm, tuple[Cause, ...]] = field(default_factory=dict)
 
     def carriers(self, algorithm: Algorithm) -> dict[str, LoadedList]:
         """The lists in scope that have hashes of the algorithm."""
@@ -61,6 +65,12 @@ class View:
 
     def doubts_about(self, algorithm: Algorithm) -> tuple[Cause, ...]:
         """Why the absence of a hash of this algorithm would prove nothing; empty if it does prove something."""
+        known = self._doubts.get(algorithm)
+        if known is None:
+            known = self._doubts[algorithm] = self._find_doubts(algorithm)
+        return known
+
+    def _find_doubts(self, algorithm: Algorithm) -> tuple[Cause, ...]:
         carriers = self.carriers(algorithm)
         causes = [*self.doubts]
         if not carriers and not self.scope.list_ids:

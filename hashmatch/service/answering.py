@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from hashmatch.index.exact_filter import HOLDING_LOCK
 from hashmatch.index.refresher import Refresher, Served
 from hashmatch.index.snapshot import Snapshot
-from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import Scope, View, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
@@ -28,7 +28,7 @@ _Answer = TypeVar("_Answer")
 PROBE_ON_LOOP = HOLDING_LOCK
 # For how long, in seconds, answers may state the same moment: the ages in them are true to this.
 _SAME_MOMENT = 0.05
-_MAXIMUM_INFOS = 256
+_MAXIMUM_VIEWS = 256
 _MAXIMUM_OPINIONS = 10_000
 # The share of the time to the deadline that the store may take; the rest is for saying that it took too long.
 _PATIENCE = 0.8
@@ -58,6 +58,7 @@ class Answering:
         self.refresher = refresher
         self.clock = clock
         self.metrics = metrics
+        self._views: dict[Scope, View] = {}
         self._infos: dict[tuple[str, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
         self._opinions_of: Snapshot | None = None
         self._opinions: dict[tuple[Opinion, bool], common_pb2.Opinion] = {}
@@ -76,14 +77,26 @@ class Answering:
         """The scope upon what is served. Raises `HashmatchError` LIST_NOT_FOUND."""
         if served is None:
             return None
-        return view(served.snapshot, scope, now=self.clock.now(), doubts=self.refresher.doubts())
+        now, doubts = self.clock.now(), self.refresher.doubts()
+        known = self._views.get(scope)
+        if (
+            known is not None
+            and known.snapshot is served.snapshot
+            and known.doubts == doubts
+            and 0 <= now - known.now < _SAME_MOMENT
+        ):
+            return known
+        if len(self._views) >= _MAXIMUM_VIEWS:
+            self._views.clear()
+        made = self._views[scope] = view(served.snapshot, scope, now=now, doubts=doubts)
+        return made
 
     def snapshot_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
         """What an answer is given from. Answers of nearly the same moment share one message: do not change it."""
         known = self._infos.get(view.scope.list_ids)
         if known is not None and known[0] is served and 0 <= view.now - known[1] < _SAME_MOMENT:
             return known[2]
-        if len(self._infos) >= _MAXIMUM_INFOS:
+        if len(self._infos) >= _MAXIMUM_VIEWS:
             self._infos.clear()
         info = messages.snapshot_info(served, view.lists.values(), view.now)
         self._infos[view.scope.list_ids] = (served, view.now, info)

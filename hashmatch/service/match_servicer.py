@@ -11,7 +11,7 @@ import grpc.aio
 
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.findings import Finding
 from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
 from hashmatch.matching.scope import EVERYTHING, Scope
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
@@ -131,8 +131,9 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     async def _bulk(
         self, request: match_service_pb2.BulkMatchRequest, scope: Scope
     ) -> match_service_pb2.BulkMatchResponse:
-        column = request.column
-        algorithm, count = self._column_of(column)
+        # Each look at a bytes field makes a copy of it.
+        digests = request.column.digests
+        algorithm, count = self._column_of(request.column.algorithm, len(digests))
         served = self._answering.served
         view = self._answering.view(served, scope)
         if served is None or view is None:
@@ -140,7 +141,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         if algorithm not in EXACT_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
             return all_undetermined(request, count, unserved, self._answering.snapshot_info(served, view))
-        question = ColumnQuestion(view, algorithm, column.digests)
+        question = ColumnQuestion(view, algorithm, digests)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
@@ -151,16 +152,17 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         self._count_column(served, algorithm, answer, len(response.match_indexes))
         return response
 
-    def _column_of(self, column: match_service_pb2.HashColumn) -> tuple[Algorithm, int]:
+    def _column_of(self, asked: int, size: int) -> tuple[Algorithm, int]:
+        """The algorithm of a column of `size` bytes, and how many digests that makes. Raises `HashmatchError`."""
         try:
-            algorithm = Algorithm(column.algorithm)
+            algorithm = Algorithm(asked)
         except ValueError:
             raise HashmatchError(
                 ErrorReason.UNKNOWN_ALGORITHM,
                 "the column's algorithm is unspecified or unknown",
                 fields={"column.algorithm": "unspecified or unknown"},
             ) from None
-        count, rest = divmod(len(column.digests), algorithm.digest_size)
+        count, rest = divmod(size, algorithm.digest_size)
         if rest:
             problem = f"not a multiple of {algorithm.digest_size} bytes"
             raise HashmatchError(

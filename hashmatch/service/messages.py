@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.index.refresher import Served
 from hashmatch.index.snapshot import LoadedList
-from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import Scope
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause

@@ -11,7 +11,7 @@ from hashmatch.index import tables
 from hashmatch.index.loader import SnapshotLoader
 from hashmatch.ingest.compaction import Compactor
 from hashmatch.ingest.suppressor import Suppressor
-from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.findings import Finding
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.model.vetting import DeliveryMode

@@ -14,7 +14,7 @@ from hashmatch.index.snapshot import Snapshot
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.matching import columns
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.evaluation import Finding
+from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import EVERYTHING, Scope, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Agreement

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hashmatch.matching.evaluation import Holding, evaluate
+from hashmatch.matching.evaluation import evaluate
+from hashmatch.matching.findings import Holding
 from hashmatch.matching.scope import Scope
 from hashmatch.model.opinions import Agreement, Statement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
