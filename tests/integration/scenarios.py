@@ -71,7 +71,9 @@ def a_store_that_went_back_is_not_followed(world: World) -> None:
         assert old is not None
         store.set("hashmatch:manifest", old)
         # Refused; after that the server puts the newest back, of which it has kept a copy.
-        eventually(lambda: "older-epoch" in world.client.page("/metrics").text, "the old manifest is refused", patience=10)
+        eventually(
+            lambda: "older-epoch" in world.client.page("/metrics").text, "the old manifest is refused", patience=10
+        )
         eventually(lambda: store.get("hashmatch:manifest") == newest, "the newest manifest is restored")
         world.check()
         world.server.stop()
