@@ -62,6 +62,10 @@ class Child:
                 if isinstance(event, dict):
                     yield event
 
+    def errors(self) -> list[str]:
+        """What it logged as an error, for whoever wonders why a call failed."""
+        return [json.dumps(event) for event in self._events() if event.get("level") == "error"]
+
     def memory(self, measure: Literal["VmRSS", "VmHWM"]) -> int:
         """Its memory in bytes: what it has, or the most that it had."""
         for line in Path(f"/proc/{self._process.pid}/status").read_text("utf-8").splitlines():
@@ -173,6 +177,10 @@ class Rig:
         child = Child(name, process, log)
         try:
             yield child
+        except Exception:
+            for error in child.errors():
+                print(f"{name}: {error}", file=sys.stderr)
+            raise
         finally:
             child.stop()
 

@@ -42,7 +42,7 @@ class Effort:
         if entries is not None and entries < _TINY:
             return cls((entries,), rounds=1, seconds=0.1, calls=20, ingests=1, updates=2)
         if quick:
-            return cls((entries or 300_000,), rounds=3, seconds=0.3, calls=150, ingests=1, updates=5)
+            return cls((entries or 300_000,), rounds=3, seconds=0.25, calls=150, ingests=1, updates=5)
         sizes = (1_000_000, 10_000_000) if entries is None else (entries,)
         return cls(sizes, rounds=7, seconds=3.0, calls=1_000, ingests=3, updates=50)
 
