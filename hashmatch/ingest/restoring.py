@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hashmatch.store.archive import Archive
 from hashmatch.store.floor import EpochFloor
 from hashmatch.store.manifest import Manifest, ManifestConflictError
@@ -19,8 +21,8 @@ class Restorer:
         self._floor = floor
         self._archive = archive
 
-    def restore(self) -> int:
-        """Restore what is missing. Returns how many things were put back.
+    def restore(self, damaged: Collection[str] = ()) -> int:
+        """Restore what is missing, and the segments `damaged`. Returns how many things were put back.
 
         Raises `StoreUnavailableError`, `StoreDamagedError` and `ArchiveError`.
         """
@@ -30,7 +32,7 @@ class Restorer:
         manifest = self._store.manifests.open(raw)
         if manifest.epoch != self._floor.highest():
             return 0
-        restored = self._restore_content(manifest)
+        restored = self._restore_content(manifest, damaged)
         current = self._store.manifests.load()
         if current is not None and (
             current.manifest.store_id != manifest.store_id or current.manifest.epoch >= manifest.epoch
@@ -42,10 +44,10 @@ class Restorer:
             return restored
         return restored + 1
 
-    def _restore_content(self, manifest: Manifest) -> int:
+    def _restore_content(self, manifest: Manifest, damaged: Collection[str]) -> int:
         restored = 0
         for segment_id, info in manifest.segments().items():
-            if self._archive.has(segment_id) and not self._store.segments.is_whole(info):
+            if self._archive.has(segment_id) and (segment_id in damaged or not self._store.segments.is_whole(info)):
                 self._archive.restore(segment_id, self._store.connection)
                 restored += 1
         suppressions = manifest.suppressions

@@ -72,7 +72,9 @@ class Health:
         self._states = {**self._states, component: state}
         self._gauge.set(float(self.is_serving("")))
         if ok != before.ok:
-            self._logger.info(Event.HEALTH_CHANGED, component=component, ok=ok, why=why, ready=self.is_serving(""))
+            self._logger.info(
+                Event.HEALTH_CHANGED, component=component, ok=ok, why=state.why, ready=self.is_serving("")
+            )
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -61,24 +61,25 @@ def bulk_response(
     opinions: MakeOpinions,
 ) -> match_service_pb2.BulkMatchResponse:
     """The sparse answer for a column."""
-    if not answer.findings and not answer.doubts:
-        return match_service_pb2.BulkMatchResponse(sequence=request.sequence, count=answer.count, snapshot=info)
-    verdicts = np.fromiter((finding.verdict for finding in answer.findings), np.int64, len(answer.findings))
-    each = verdicts[answer.finding_numbers] if len(answer.findings) else np.empty(0, np.int64)
-    matched = each == Verdict.MATCH
-    numbers, finding_indexes = np.unique(answer.finding_numbers[matched], return_inverse=True)
+    positions, numbers, found = answer.positions, answer.finding_numbers, answer.findings
+    if any(finding.verdict is not Verdict.MATCH for finding in found):
+        verdicts = np.fromiter((finding.verdict for finding in found), np.int64, len(found))
+        matched = verdicts[numbers] == Verdict.MATCH
+        positions = positions[matched]
+        used, numbers = np.unique(numbers[matched], return_inverse=True)
+        found = tuple(found[number] for number in used.tolist())
     return match_service_pb2.BulkMatchResponse(
         sequence=request.sequence,
         count=answer.count,
-        match_indexes=answer.positions[matched].tolist(),
-        finding_indexes=finding_indexes.tolist(),
+        match_indexes=positions.tolist(),
+        finding_indexes=numbers.tolist(),
         findings=[
             match_service_pb2.Finding(
                 agreement=common_pb2.Agreement.ValueType(finding.agreement),
                 opinions=opinions(finding.opinions),
                 causes=messages.causes((*finding.causes, *answer.doubts)),
             )
-            for finding in (answer.findings[number] for number in numbers.tolist())
+            for finding in found
         ],
         undetermined=[
             match_service_pb2.UndeterminedRange(first=first, count=end - first, causes=messages.causes(causes))
@@ -90,8 +91,7 @@ def bulk_response(
 
 def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:
     """The runs of digests that could not be determined, ascending: first, end (exclusive) and causes."""
-    verdicts = [finding.verdict for finding in answer.findings]
-    if not answer.doubts and Verdict.NOT_DETERMINED not in verdicts:
+    if not answer.doubts and all(finding.verdict is not Verdict.NOT_DETERMINED for finding in answer.findings):
         return []
     # What each digest's causes are, as a number: 0 for determined, 1 for the doubts, 2 and more for a finding's own.
     kinds: list[tuple[Cause, ...]] = [(), answer.doubts]

@@ -42,6 +42,7 @@ from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
 from hashmatch.service.secrets import read_password, sealing_secret
 from hashmatch.service.upkeep import Following, Maintenance
+from hashmatch.service.warm_up import warm_up
 from hashmatch.store.archive import Archive
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.floor import EpochFloor
@@ -97,6 +98,7 @@ class Runner:
     async def _start(self) -> None:
         config = self._config
         data_dir = _data_directory(config)
+        await asyncio.to_thread(warm_up)
         access = self._open_store_access(data_dir)
         archive = Archive(Path(access.archive)) if access.archive else None
         store = access.open(maximum_connections=config.store.maximum_connections)
@@ -123,6 +125,7 @@ class Runner:
             self.health,
             self.metrics,
             self._clock,
+            floor,
             poll_interval=config.store.poll_interval,
         )
         await self._listen(store, refresher, answering, changes, following, floor, archive, access, data_dir)

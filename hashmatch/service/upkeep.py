@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from hashmatch.index.refresher import Look, Outcome, Refresher, Served
@@ -21,6 +22,7 @@ from hashmatch.service.logs import Event, get_logger
 from hashmatch.service.metrics import ListSeries, Metrics
 from hashmatch.store.archive import ArchiveError
 from hashmatch.store.connection import StoreMisconfiguredError, StoreUnavailableError, Subscription
+from hashmatch.store.floor import EpochFloor
 from hashmatch.store.segments import StoreDamagedError
 from hashmatch.store.sources import BlockCache
 from hashmatch.store.store import Store
@@ -48,6 +50,7 @@ class Following:
         health: Health,
         metrics: Metrics,
         clock: Clock,
+        floor: EpochFloor,
         *,
         poll_interval: float,
     ) -> None:
@@ -58,6 +61,7 @@ class Following:
         self._health = health
         self._metrics = metrics
         self._clock = clock
+        self._floor = floor
         self._poll_interval = poll_interval
         self._logger = get_logger("store")
         self._wake = asyncio.Event()
@@ -68,6 +72,7 @@ class Following:
         self._settings_due = 0.0
         self._damage_due = 0.0
         self._cache_counts = (0, 0)
+        self._told_of: set[str] = set()
 
     @property
     def last(self) -> Look:
@@ -78,6 +83,11 @@ class Following:
     def damaged(self) -> bool:
         """Whether the store is known to lack something."""
         return bool(self._cache.damaged) or self._last.outcome in (Outcome.EMPTY, Outcome.DAMAGED, Outcome.REFUSED)
+
+    @property
+    def damaged_segments(self) -> frozenset[str]:
+        """The segments of which a block was found missing or wrong."""
+        return frozenset(self._cache.damaged)
 
     def wake(self) -> None:
         """Look at the store at once; from the event loop."""
@@ -135,8 +145,14 @@ class Following:
             if segment_id in sources:
                 try:
                     self._store.segments.open(sources[segment_id].info).verify()
-                except (StoreUnavailableError, StoreDamagedError):
+                except StoreUnavailableError:
                     continue
+                except StoreDamagedError as error:
+                    if segment_id not in self._told_of:
+                        self._told_of.add(segment_id)
+                        self._logger.error(Event.STORE_STATE, outcome="damaged", why=str(error), segment=segment_id)
+                    continue
+                self._told_of.discard(segment_id)
             self._cache.damaged.discard(segment_id)
 
     def _rebase(self) -> bool:
@@ -161,7 +177,8 @@ class Following:
 
     def _publish_state(self) -> None:
         look, served = self._last, self._refresher.served
-        fresh = look.outcome is Outcome.EMPTY and served is None
+        # An empty store is as it should be only as long as nothing was ever published in it.
+        fresh = look.outcome is Outcome.EMPTY and not self._floor.highest()
         store_ok = (look.current or fresh) and not self._misconfigured
         self._health.set("store", store_ok, self._misconfigured or look.why)
         doubts = self._refresher.doubts() if served is not None else ()
@@ -237,7 +254,7 @@ class Maintenance:
             await asyncio.sleep(_RESTORE_INTERVAL)
             turn += 1
             if self._restorer is not None and self._following.damaged:
-                await self._do("restore", self._restorer.restore)
+                await self._do("restore", partial(self._restorer.restore, self._following.damaged_segments))
             if turn % rounds == 0 and self._following.last.current:
                 await self._do("renew", lambda: int(self._acts.renew()))
                 await self._do("compact", self._compactor.compact)

@@ -78,7 +78,9 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     VERDICT_MATCH: _Verdict.ValueType  # 1
     """At least min_sources bodies list the hash."""
     VERDICT_NO_KNOWN_MATCH: _Verdict.ValueType  # 2
-    """No list in scope has the hash, and every one of them was consulted."""
+    """No list in scope has the hash. Every list that carries the algorithm was consulted; lists that do not carry it could
+    not be, which matters only if the caller named them, and then the verdict is NOT_DETERMINED.
+    """
     VERDICT_NOT_DETERMINED: _Verdict.ValueType  # 3
     """The question could not be answered; the causes say why. Never read it as a negative."""
 
@@ -92,7 +94,9 @@ VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 VERDICT_MATCH: Verdict.ValueType  # 1
 """At least min_sources bodies list the hash."""
 VERDICT_NO_KNOWN_MATCH: Verdict.ValueType  # 2
-"""No list in scope has the hash, and every one of them was consulted."""
+"""No list in scope has the hash. Every list that carries the algorithm was consulted; lists that do not carry it could
+not be, which matters only if the caller named them, and then the verdict is NOT_DETERMINED.
+"""
 VERDICT_NOT_DETERMINED: Verdict.ValueType  # 3
 """The question could not be answered; the causes say why. Never read it as a negative."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
