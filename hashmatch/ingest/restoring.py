@@ -7,6 +7,7 @@ from collections.abc import Collection
 from hashmatch.store.archive import Archive
 from hashmatch.store.floor import EpochFloor
 from hashmatch.store.manifest import Manifest, ManifestConflictError
+from hashmatch.store.segments import SegmentInfo, StoreDamagedError
 from hashmatch.store.store import Store
 
 
@@ -59,3 +60,13 @@ class Restorer:
             self._archive.restore(suppressions.blob_id, self._store.connection)
             restored += 1
         return restored
+
+    def _is_sound(self, info: SegmentInfo) -> bool:
+        """Whether the store has all of a segment as it was written: a block may be there and spoilt."""
+        if not self._store.segments.is_whole(info):
+            return False
+        try:
+            self._store.segments.open(info).verify()
+        except StoreDamagedError:
+            return False
+        return True
