@@ -62,16 +62,17 @@ class ShiftedClock:
     """
 
     def __init__(self, *, shift: float = -60 * 86_400.0) -> None:
-        self.shift = shift
+        self._shift = shift
+        self._advanced = 0.0
 
     def now(self) -> float:
-        return time.time() + self.shift
+        return time.time() + self._shift + self._advanced
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.shift
+        return time.monotonic() + self._advanced
 
     def advance(self, seconds: float) -> None:
-        self.shift += seconds
+        self._advanced += seconds
 
 
 class Background:
@@ -96,11 +97,11 @@ class Background:
 def make_config(data_dir: Path, url: str = "", **settings: Any) -> Config:
     """A server on loopback ports of its own that looks at the store often.
 
-    `settings` are of any section, by name. With `url` the sealing key lies in the data directory.
+    `settings` are of any section, by name. With `url` the sealing key lies beside the data directory, so that servers
+    whose directories lie side by side share it, unless `sealing_key_file` names another.
     """
-    key_file = data_dir / "sealing.key"
+    key_file = Path(settings.pop("sealing_key_file", data_dir.parent / "sealing.key"))
     if url and not key_file.exists():
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         generate_key_file(key_file)
     config = Config(
         server=ServerSection(

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Generous, because the machine may be busy: what comes at all comes in a fraction of this.
-PATIENCE = 30.0
+PATIENCE = 20.0
 _STEP = 0.01
 
 

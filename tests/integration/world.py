@@ -335,7 +335,7 @@ class World:
             return Collector(store, late, grace_seconds=0.0).collect()
 
     def _open_store(self) -> Store:
-        key = load_key_file(self.data_dir / "sealing.key")
+        key = load_key_file(self.data_dir.parent / "sealing.key")
         return Store(Connection(self.valkey.url), key, archive=Archive(self.data_dir / "archive"))
 
     # ---- what is asked
