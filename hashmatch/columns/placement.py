@@ -47,9 +47,11 @@ def as_words(digests: Digests) -> Words:
     return np.ascontiguousarray(digests).view(np.uint32)
 
 
-def packed_words(packed: bytes, size: int) -> Words:
-    """View packed digests of `size` bytes each as (n, size / 4) uint32; no copy."""
-    return np.frombuffer(packed, dtype=np.uint32).reshape(-1, size // 4)
+def packed_words(packed: bytes | memoryview, size: int) -> Words:
+    """View packed digests of `size` bytes each as (n, size / 4) uint32; no copy where they are aligned."""
+    words = np.frombuffer(packed, dtype=np.uint32)
+    # The kernels are compiled for aligned columns, and a column inside a message may begin anywhere.
+    return (words if words.flags.aligned else words.copy()).reshape(-1, size // 4)
 
 
 def placements(words: Words, secret: PlacementSecret) -> Placements:

@@ -54,7 +54,7 @@ _UNAVAILABLE = -3
 class ColumnQuestion:
     """A question about packed digests, answered in two steps so that the first can run where waiting is forbidden."""
 
-    def __init__(self, view: View, algorithm: Algorithm, packed: bytes) -> None:
+    def __init__(self, view: View, algorithm: Algorithm, packed: bytes | memoryview) -> None:
         """`packed` has a whole number of digests of an exact algorithm."""
         self._view = view
         self._algorithm = algorithm

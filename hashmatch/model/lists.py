@@ -10,6 +10,8 @@ import msgspec
 from hashmatch.model.errors import invalid_field
 
 LIST_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+# What could be a digest in a text that is kept in plain: the shortest one has 32 digits.
+_DIGEST = re.compile(r"[0-9a-fA-F]{32}")
 MAXIMUM_TEXT = 200
 MAXIMUM_REASON = 1_000
 
@@ -60,3 +62,5 @@ def check_reason(reason: str, *, required: bool = True) -> None:
         raise invalid_field("reason", "say why; it goes into the record")
     if len(reason) > MAXIMUM_REASON:
         raise invalid_field("reason", f"at most {MAXIMUM_REASON} characters")
+    if _DIGEST.search(reason):
+        raise invalid_field("reason", "name no hash; the record is kept in plain text")

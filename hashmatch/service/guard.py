@@ -20,7 +20,7 @@ import asyncio
 import inspect
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias
 
@@ -71,7 +71,10 @@ class Guard(grpc.aio.ServerInterceptor):
         clock: Clock,
         require_deadline: bool = True,
         open_services: Collection[str] = (HEALTH_SERVICE,),
+        decoders: Mapping[str, Callable[[bytes], Any]] | None = None,
     ) -> None:
+        """`decoders` take the place of the library's for the methods, given by path, whose handlers want it so."""
+        self._decoders = dict(decoders or {})
         self._identity = identity
         self._access = access
         self._admission = admission
@@ -126,7 +129,7 @@ class _Method:
         self._generates = inspect.isasyncgenfunction(self._behaviour)
         if not (self._generates or inspect.iscoroutinefunction(self._behaviour)):
             raise TypeError(f"{self.path}: the handler must be asynchronous")
-        self._decode = handler.request_deserializer
+        self._decode = guard._decoders.get(self.path, handler.request_deserializer)
         self._is_open = service in guard._open_services
         unary = grpc_type == "unary"
         self._needs_deadline = unary and guard._require_deadline and not self._is_open

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 
@@ -85,36 +87,49 @@ class Importer:
                 yield chunk
 
     async def _in_process(self, task: StagingTask, first: list[bytes], chunks: AsyncIterator[bytes]) -> StagingOutcome:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hashmatch.ingest.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=64 << 20,
+        # The standard library starts a process without running what others have registered for forks: with the event
+        # loop's own way gRPC's handlers run in the child, and now and then its pipe was closed before it began.
+        process = await asyncio.to_thread(
+            subprocess.Popen,
+            [sys.executable, "-m", "hashmatch.ingest.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            # The worker may end early, with an error about the delivery, and then its outcome says more than the pipe.
-            try:
-                process.stdin.write(frame(msgspec.msgpack.encode(task)))
-                for chunk in first:
-                    process.stdin.write(frame(chunk))
-                first.clear()
-                async for chunk in chunks:
-                    process.stdin.write(frame(chunk))
-                    await process.stdin.drain()
-                process.stdin.write(frame(b""))
-                await process.stdin.drain()
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-            output = await process.stdout.read()
-            await process.wait()
+            output = await self._converse(process, task, first, chunks)
         finally:
-            if process.returncode is None:
+            # A caller that went away leaves a delivery that is not whole: nothing of it is to be staged.
+            if process.poll() is None:
                 process.kill()
-                await process.wait()
+            await asyncio.shield(asyncio.to_thread(_bury, process))
         if process.returncode != 0 or len(output) < len(frame(b"")):
             raise HashmatchError(ErrorReason.INTERNAL, "the importer failed; the log has more")
         return msgspec.msgpack.decode(output[len(frame(b"")) :], type=StagingOutcome)
+
+    async def _converse(
+        self, process: subprocess.Popen[bytes], task: StagingTask, first: list[bytes], chunks: AsyncIterator[bytes]
+    ) -> bytes:
+        """Hand the task and the delivery over; returns what the process says at its end."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # The worker may end early, with an error about the delivery, and then its outcome says more than the pipe.
+        with contextlib.suppress(BrokenPipeError):
+            await asyncio.to_thread(process.stdin.write, frame(msgspec.msgpack.encode(task)))
+            while first:
+                await asyncio.to_thread(process.stdin.write, frame(first.pop(0)))
+            async for chunk in chunks:
+                await asyncio.to_thread(process.stdin.write, frame(chunk))
+            await asyncio.to_thread(process.stdin.write, frame(b""))
+            await asyncio.to_thread(process.stdin.flush)
+        output = await asyncio.to_thread(process.stdout.read)
+        await asyncio.to_thread(process.wait)
+        return output
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process and close its pipes."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

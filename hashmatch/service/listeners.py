@@ -16,6 +16,7 @@ from hashmatch.model.clock import Clock
 from hashmatch.service.addresses import parse_address
 from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.admission import ListenerAdmission
+from hashmatch.service.bulk_request import decode_bulk_request
 from hashmatch.service.config import Config
 from hashmatch.service.guard import HEALTH_SERVICE, Guard
 from hashmatch.service.health import Health, HealthServicer
@@ -126,6 +127,7 @@ class Listeners:
             clock=self._clock,
             require_deadline=config.server.require_deadline,
             open_services=open_services,
+            decoders={f"/{MATCH_SERVICE}/BulkMatch": decode_bulk_request},
         )
         largest = config.server.maximum_message_bytes
         server = grpc.aio.server(

@@ -42,20 +42,18 @@ def batch_response(
 
 
 def all_undetermined(
-    request: match_service_pb2.BulkMatchRequest,
+    sequence: int,
     count: int,
     causes: tuple[Cause, ...],
     info: common_pb2.SnapshotInfo | None,
 ) -> match_service_pb2.BulkMatchResponse:
     """The answer for a column of which nothing can be determined."""
     everything = match_service_pb2.UndeterminedRange(first=0, count=count, causes=messages.causes(causes))
-    return match_service_pb2.BulkMatchResponse(
-        sequence=request.sequence, count=count, undetermined=[everything], snapshot=info
-    )
+    return match_service_pb2.BulkMatchResponse(sequence=sequence, count=count, undetermined=[everything], snapshot=info)
 
 
 def bulk_response(
-    request: match_service_pb2.BulkMatchRequest,
+    sequence: int,
     answer: ColumnAnswer,
     info: common_pb2.SnapshotInfo,
     opinions: MakeOpinions,
@@ -69,7 +67,7 @@ def bulk_response(
         used, numbers = np.unique(numbers[matched], return_inverse=True)
         found = tuple(found[number] for number in used.tolist())
     return match_service_pb2.BulkMatchResponse(
-        sequence=request.sequence,
+        sequence=sequence,
         count=answer.count,
         match_indexes=positions.tolist(),
         finding_indexes=numbers.tolist(),

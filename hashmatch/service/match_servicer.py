@@ -20,6 +20,7 @@ from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import messages
 from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
+from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
 from hashmatch.service.match_messages import all_undetermined, batch_response, bulk_response
@@ -64,15 +65,15 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         info = self._answering.snapshot_info(served, view)
         return batch_response(request, answers, info, partial(self._answering.opinions, view))
 
-    async def BulkMatch(  # noqa: N802
+    async def BulkMatch(  # type: ignore[override]  # noqa: N802  (requests come as `decode_bulk_request` reads them)
         self,
-        request_iterator: AsyncIterator[match_service_pb2.BulkMatchRequest],
+        request_iterator: AsyncIterator[BulkRequest],
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[match_service_pb2.BulkMatchResponse]:
         """Answer columns, one response for each request."""
         scope = EVERYTHING
         async for request in request_iterator:
-            if request.HasField("scope"):
+            if request.scope is not None:
                 scope = messages.scope_of(request.scope)
             yield await self._bulk(request, scope)
 
@@ -128,27 +129,23 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         annotate(items=len(items))
         return items
 
-    async def _bulk(
-        self, request: match_service_pb2.BulkMatchRequest, scope: Scope
-    ) -> match_service_pb2.BulkMatchResponse:
-        # Each look at a bytes field makes a copy of it.
-        digests = request.column.digests
-        algorithm, count = self._column_of(request.column.algorithm, len(digests))
+    async def _bulk(self, request: BulkRequest, scope: Scope) -> match_service_pb2.BulkMatchResponse:
+        algorithm, count = self._column_of(request.algorithm, len(request.digests))
         served = self._answering.served
         view = self._answering.view(served, scope)
         if served is None or view is None:
-            return all_undetermined(request, count, NO_SNAPSHOT.causes, None)
+            return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes, None)
         if algorithm not in EXACT_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
-            return all_undetermined(request, count, unserved, self._answering.snapshot_info(served, view))
-        question = ColumnQuestion(view, algorithm, digests)
+            return all_undetermined(request.sequence, count, unserved, self._answering.snapshot_info(served, view))
+        question = ColumnQuestion(view, algorithm, request.digests)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
         answer = await self._answering.confirm(question, current_call().deadline)
         info = self._answering.snapshot_info(served, view)
-        response = bulk_response(request, answer, info, partial(self._answering.opinions, view))
+        response = bulk_response(request.sequence, answer, info, partial(self._answering.opinions, view))
         self._count_column(served, algorithm, answer, len(response.match_indexes))
         return response
 

@@ -51,8 +51,8 @@ from hashmatch.store.store import Store
 from hashmatch.trust.audit import AuditLog
 from hashmatch.version import VERSION
 
-# Threads that may wait for the store at once; there is a connection for each, and some to spare for the others.
-_SPARE_CONNECTIONS = 4
+# Threads that confirm matches. They share the interpreter's lock: more would only get in each other's way.
+_MATCHING_THREADS = 4
 # Store operations of an importer carry a megabyte each, and nobody waits for an answer meanwhile.
 _IMPORTER_TIMEOUT = 30.0
 
@@ -114,7 +114,7 @@ class Runner:
             maximum_unconfirmed_seconds=config.matching.maximum_unconfirmed_seconds,
         )
         changes = Changes(lambda: refresher.served)
-        threads = max(1, config.store.maximum_connections - _SPARE_CONNECTIONS)
+        threads = min(_MATCHING_THREADS, config.store.maximum_connections)
         answering = Answering(refresher, self._clock, self.metrics, threads=threads)
         self._ending.callback(answering.close)
         following = Following(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -12,6 +13,7 @@ from redis.retry import Retry
 T = TypeVar("T")
 
 _READ_BYTES = 1 << 18
+_LONGEST_REST = 0.1
 
 
 class StoreUnavailableError(Exception):
@@ -55,6 +57,11 @@ class Connection:
             **credentials,
         )
         self._client = redis.Redis(connection_pool=pool)
+        # While the store hangs, everybody who waits for it holds a thread for as long as the timeouts are. So after one
+        # has waited in vain the others are told at once, and after this long somebody tries again. A store that is gone
+        # needs no such thing: it refuses at once.
+        self._rest = min(_LONGEST_REST, operation_timeout / 4)
+        self._resting_until = 0.0
         self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
 
     def close(self) -> None:
@@ -155,11 +162,14 @@ class Connection:
         """The store's own account of its memory (INFO memory)."""
         return self._run(lambda: self._client.info("memory"))
 
-    @staticmethod
-    def _run(operation: Callable[[], T]) -> T:
+    def _run(self, operation: Callable[[], T]) -> T:
+        if time.monotonic() < self._resting_until:
+            raise StoreUnavailableError("the store did not answer a moment ago")
         try:
             return operation()
         except (redis.RedisError, OSError) as error:
+            if isinstance(error, redis.TimeoutError):
+                self._resting_until = time.monotonic() + self._rest
             raise StoreUnavailableError(_describe(error)) from error
 
 
