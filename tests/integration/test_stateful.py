@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -144,14 +143,13 @@ def _run(background: Background, examples: int, steps: int, *, derandomize: bool
         deadline=None,
         derandomize=derandomize,
         database=None,
-        # Finding out why a failure needs all its steps takes longer than finding the failure.
+        # Shrinking a failure takes many minutes: every attempt starts a store and a server.
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )
-    factory: Callable[[], Machine] = lambda: Machine(background)  # noqa: E731
     with small_limits():
-        run_state_machine_as_test(factory, settings=profile)
+        run_state_machine_as_test(lambda: Machine(background), settings=profile)
 
 
 def test_every_answer_agrees_with_the_model(background: Background) -> None:
