@@ -33,11 +33,12 @@ class Restorer:
         manifest = self._store.manifests.open(raw)
         if manifest.epoch != self._floor.highest():
             return 0
-        restored = self._restore_content(manifest, damaged)
         current = self._store.manifests.load()
-        if current is not None and (
-            current.manifest.store_id != manifest.store_id or current.manifest.epoch >= manifest.epoch
-        ):
+        if current is not None and current.manifest.store_id != manifest.store_id:
+            # Begun anew by somebody: it has no use for what was lost, and nothing would ever collect it there.
+            return 0
+        restored = self._restore_content(manifest, damaged)
+        if current is not None and current.manifest.epoch >= manifest.epoch:
             return restored
         try:
             self._store.manifests.put(b"" if current is None else current.raw, raw)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Words, packed_words, placements
+from hashmatch.columns.placement import Placements, Words, blocks_of, packed_words, placements
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
 from hashmatch.matching.evaluation import evaluate
@@ -64,6 +64,10 @@ class ColumnQuestion:
         table = view.snapshot.tables.get(algorithm)
         self._table = table if self._carriers else None
         self._candidates: Positions = _NOWHERE
+        # Filled in by `_lists_to_ask`.
+        self._to_ask: dict[str, Positions] | None = None
+        self._candidate_words: Words = self._words[:0]
+        self._placed: Placements = np.empty(0, np.uint64)
 
     @property
     def count(self) -> int:
@@ -79,9 +83,27 @@ class ColumnQuestion:
     @property
     def needs_store(self) -> bool:
         """Whether `confirm` may have to ask the store, and so may wait."""
-        return len(self._candidates) > 0 and any(
-            source.needs_store for loaded in self._carriers.values() for source in loaded.chains[self._algorithm]
-        )
+        if not len(self._candidates):
+            return False
+        if len(self._candidates) > FEW:
+            chains = [loaded.chains[self._algorithm] for loaded in self._carriers.values()]
+            return any(source.needs_store for chain in chains for source in chain)
+        # A few blocks may be in the cache, and then a thread would only add to the time.
+        for list_id, asked in self._lists_to_ask().items():
+            if list_id in self._carriers:
+                placed = self._placed[asked]
+                for source in self._carriers[list_id].chains[self._algorithm]:
+                    if source.needs_store and not source.at_hand(blocks_of(placed, source.info.blocks).tolist()):
+                        return True
+        return False
+
+    def _lists_to_ask(self) -> dict[str, Positions]:
+        if self._to_ask is None:
+            assert self._table is not None
+            self._candidate_words = np.ascontiguousarray(self._words[self._candidates])
+            self._placed = placements(self._candidate_words, self._view.snapshot.manifest.placement)
+            self._to_ask = self._table.lists_to_ask(self._placed)
+        return self._to_ask
 
     def give_up(self) -> ColumnAnswer:
         """The answer without asking the store: what `probe` let through is NOT_DETERMINED."""
@@ -94,10 +116,9 @@ class ColumnQuestion:
         """Settle what `probe` let through. With `source_keys`, findings are not shared and name the entries' keys."""
         if not len(self._candidates) or self._table is None:
             return ColumnAnswer(self.count, self._doubts, _NOWHERE, _NOWHERE, ())
-        words = np.ascontiguousarray(self._words[self._candidates])
+        to_ask = self._lists_to_ask()
+        words, placed = self._candidate_words, self._placed
         digests = words.view(np.uint8)
-        placed = placements(words, self._view.snapshot.manifest.placement)
-        to_ask = self._table.lists_to_ask(placed)
         if len(words) <= FEW:
             carriers = {list_id: asked.tolist() for list_id, asked in to_ask.items() if list_id in self._carriers}
             values = [digest.tobytes() for digest in digests]

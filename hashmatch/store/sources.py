@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -55,6 +55,10 @@ class SegmentSource(Protocol):
         """Whether `find` may have to ask the store."""
         ...
 
+    def at_hand(self, numbers: Iterable[int]) -> bool:
+        """Whether the blocks of these numbers can be had without the store at this moment."""
+        ...
+
 
 def _removed(sets: tuple[StatementSet, ...]) -> npt.NDArray[np.bool_]:
     return np.fromiter((not each for each in sets), np.bool_, len(sets))
@@ -88,6 +92,10 @@ class BlockCache:
             self.hits += hits
             self.misses += len(found) - hits
         return found
+
+    def has_all(self, segment_id: str, numbers: Iterable[int]) -> bool:
+        """Whether all these blocks of a segment are cached at this moment."""
+        return all((segment_id, number) in self._blocks for number in numbers)
 
     def put_many(self, segment_id: str, blocks: list[tuple[int, bytes]]) -> None:
         """Keep blocks, dropping those used longest ago."""
@@ -133,6 +141,10 @@ class StoredSegment:
         refs[refs >= len(self.sets)] = DAMAGED
         return Lookup(refs, plain, positions, rows)
 
+    def at_hand(self, numbers: Iterable[int]) -> bool:
+        """Whether the blocks of these numbers are cached."""
+        return self._cache.has_all(self.info.segment_id, numbers)
+
     def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
         """The plain blocks of these numbers, None for a damaged one. Raises `StoreUnavailableError`."""
         blocks = self._cache.get_many(self.info.segment_id, numbers)
@@ -164,6 +176,10 @@ class ResidentSegment:
         positions = blocks_of(placed, self.info.blocks)
         refs, rows = self._blocks.find(positions, digests)
         return Lookup(refs, self._blocks, positions, rows)
+
+    def at_hand(self, numbers: Iterable[int]) -> bool:  # noqa: ARG002
+        """Yes."""
+        return True
 
     def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
         """The plain blocks of these numbers."""
