@@ -13,13 +13,25 @@ from pathlib import Path
 import pytest
 import redis
 
+from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.publisher import Publisher
+from hashmatch.ingest.restoring import Restorer
+from hashmatch.model.clock import SystemClock
 from hashmatch.model.errors import ErrorReason
+from hashmatch.model.lists import ListDefinition, ListNature
+from hashmatch.model.vetting import VettingPolicy
+from hashmatch.store.archive import Archive
+from hashmatch.store.connection import Connection
 from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.store.floor import EpochFloor
+from hashmatch.store.store import Store
+from hashmatch.trust.sealing import load_key_file
 from hashmatch.v1 import common_pb2
 from tests.integration.conftest import MakeServer
 from tests.integration.errors import refused
 from tests.integration.serving import Client, ShiftedClock, hash_text
 from tests.integration.waiting import eventually
+from tests.support.memory import MemoryAudit, MemoryFloor
 
 # Ten blocks or so.
 LISTED = [hashlib.sha256(b"listed %d" % number).digest() for number in range(300)]
@@ -290,6 +302,23 @@ def test_another_store(start: Start, store: redis.Redis, make_server: MakeServer
     for key, value in copy.items():
         store.restore(key, 0, value)
     eventually(lambda: is_ready(client), "readiness returns")
+
+
+def test_nothing_is_restored_into_another_store(start: Start, scratch: Path) -> None:
+    """What it lost is of no use to a store that was begun anew."""
+    start(archive=True)
+    key = load_key_file(scratch / "sealing.key")
+    floor, archive = EpochFloor(scratch / "data" / "epoch.json"), Archive(scratch / "data" / "archive")
+    with EmbeddedValkey(scratch / "another") as another, closing(Store(Connection(another.url), key)) as begun:
+        acts = Acts(begun, SystemClock(), VettingPolicy(), MemoryAudit(), MemoryFloor())
+        definition = ListDefinition(list_id="list", body="body", nature=ListNature.TEST, max_age=60.0)
+        Publisher(acts).define_list(definition, "somebody")
+        assert Restorer(begun, floor, archive).restore() == 0
+        with closing(redis.Redis.from_url(another.url)) as client:
+            assert set(client.keys("*")) == {b"hashmatch:manifest"}
+        # Where there is nothing at all it is another matter.
+        begun.connection.delete([b"hashmatch:manifest"])
+        assert Restorer(begun, floor, archive).restore() > 1
 
 
 def test_another_sealing_key(start: Start, scratch: Path) -> None:
