@@ -11,7 +11,7 @@ from hashmatch.ingest.staging import write_segment
 from hashmatch.model.clock import Clock
 from hashmatch.store.manifest import Manifest
 from hashmatch.store.segments import SegmentInfo
-from hashmatch.store.stagings import STAGED
+from hashmatch.store.stagings import STAGED, Staging
 from hashmatch.store.store import Store
 
 # A chain is folded when it has this many deltas. Deltas are folded among themselves as long as they are small, so that
@@ -91,7 +91,7 @@ class Collector:
             referred.add(sealed.manifest.suppressions.blob_id)
         staged: set[str] = set()
         for staging in stagings:
-            if staging.state == STAGED:
+            if staging.state == STAGED and not _is_outdated(staging, sealed.manifest):
                 staged.update(info.segment_id for info in staging.segments())
             elif now - staging.staged_at > self._grace:
                 self._store.stagings.remove(staging.staging_id)
@@ -108,3 +108,9 @@ class Collector:
                 deleted += 1
             self._store.stagings.remove_note(identifier)
         return deleted
+
+
+def _is_outdated(staging: Staging, manifest: Manifest) -> bool:
+    """Whether the list has moved on, so that the staging can never be published."""
+    state = manifest.lists.get(staging.list_id)
+    return state is None or state.last_number != staging.base_number

@@ -123,8 +123,11 @@ class Stager:
         if not header.request_id or header.validate_only:
             return None
         for staging in self._store.stagings.all():
-            if (staging.request_id, staging.staged_by) == (header.request_id, header.staged_by):
-                return staging
+            if (staging.request_id, staging.staged_by) != (header.request_id, header.staged_by):
+                continue
+            if staging.list_id != header.list_id or header.delivery_sha256 not in (b"", staging.delivery_sha256):
+                raise invalid_field("header.request_id", "was used for another delivery before")
+            return staging
         return None
 
     def _vet(

@@ -176,6 +176,19 @@ def test_what_is_staged_stays_however_old_it_is(office: Office, collector: Colle
     assert block_keys() == {*office.manifest().segments()}
 
 
+def test_a_staging_that_the_list_left_behind_is_dropped_after_the_grace(
+    office: Office, collector: Collector, clock: ManualClock, valkey: redis.Redis, block_keys
+):
+    staging = office.stage(rows([450]), mode=DeliveryMode.INCREMENTAL)
+    office.deliver(rows([451]), mode=DeliveryMode.INCREMENTAL)
+    collector.collect()
+    assert valkey.hexists("hashmatch:stagings", staging.staging_id)
+    clock.advance(GRACE_SECONDS + 1)
+    collector.collect()
+    assert not valkey.hexists("hashmatch:stagings", staging.staging_id)
+    assert block_keys() == {*office.manifest().segments()}
+
+
 def test_a_discarded_staging_leaves_nothing(
     office: Office, collector: Collector, clock: ManualClock, valkey: redis.Redis, block_keys
 ):

@@ -197,6 +197,17 @@ def test_the_same_request_is_staged_once(office: Office):
     assert office.stage_hashes(digests(1)).staging_id != one.staging_id
 
 
+def test_a_request_id_is_for_one_delivery(office: Office):
+    office.define("other")
+    office.stage_hashes(digests(1), request_id="r")
+    with pytest.raises(HashmatchError) as caught:
+        office.stage_hashes(digests(1), "other", request_id="r")
+    assert "header.request_id" in caught.value.fields
+    with pytest.raises(HashmatchError) as caught:
+        office.stage_hashes(digests(1), request_id="r", delivery_sha256=bytes(32))
+    assert "header.request_id" in caught.value.fields
+
+
 @pytest.mark.parametrize(
     ("header", "field"),
     [
