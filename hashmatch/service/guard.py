@@ -43,6 +43,10 @@ REQUEST_ID_METADATA: Final = "x-request-id"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# An id is written into the log as it is, so it must not be a digest. 32 hex digits pass only as a version 4 UUID, which
+# is what clients draw; one in 64 MD5 digests looks like one.
+_DIGEST_LIKE = re.compile(r"[0-9a-fA-F]{32,}")
+_UUID4 = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 # 96 bits never collide in practice, and 24 digits are too few to be taken for a digest.
 _REQUEST_ID_BYTES = 12
 # gRPC cancels at the deadline by its own clock; ours may then still show this much, in seconds.
@@ -279,9 +283,15 @@ def _behaviour_of(handler: Handler) -> tuple[Behaviour, str]:
     return behaviour, grpc_type
 
 
+def _may_be_logged(request_id: str) -> bool:
+    if not _REQUEST_ID.fullmatch(request_id):
+        return False
+    return not _DIGEST_LIKE.search(request_id) or bool(_UUID4.fullmatch(request_id))
+
+
 def _request_id(context: Context) -> str:
     for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_METADATA and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        if key == REQUEST_ID_METADATA and isinstance(value, str) and _may_be_logged(value):
             return value
     return os.urandom(_REQUEST_ID_BYTES).hex()
 

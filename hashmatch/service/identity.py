@@ -24,7 +24,8 @@ OPERATOR_METADATA = "hashmatch-operator"
 
 # A caller's name goes into logs and into the audit log, so that its form is bounded.
 _MAXIMUM_NAME = 256
-_OPERATOR_NAME = re.compile(r"[a-z0-9._-]{1,63}")
+# No name has room for a digest.
+_OPERATOR_NAME = re.compile(r"(?![a-z0-9._-]*[0-9a-f]{32})[a-z0-9._-]{1,63}")
 # Certificates seen lately. Each connection asks on every call, and parsing takes far longer than the rest of the guard.
 _REMEMBERED_CERTIFICATES = 1_024
 

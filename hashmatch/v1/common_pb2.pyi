@@ -425,8 +425,8 @@ class Opinion(_message.Message):
     source_key: _builtins.str
     """The body's own key of the entry. Left empty in the findings of BulkMatch, which are shared by many hashes."""
     since_epoch: _builtins.int
-    """The epoch from which this opinion has been served. Never later than when it truly became visible to a caller who
-    asks for newer entries: after a roll back it is the epoch of the roll back.
+    """The epoch from which this opinion counts as visible: never earlier than when it truly became so, and later after a
+    roll back, which is when it became visible again. A caller who asks for newer entries therefore misses none.
     """
     stale: _builtins.bool
     """Whether the list was older than its maximum age when the answer was given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import urllib.parse
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -251,7 +252,12 @@ async def test_the_request_id_is_echoed(serve: Serve) -> None:
     assert await echoed(await serve(Toy()), "A-z.0_9") == "A-z.0_9"
 
 
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b', "a/b"])
+async def test_a_client_draws_uuids(serve: Serve) -> None:
+    drawn = uuid.UUID(int=7, version=4).hex
+    assert await echoed(await serve(Toy()), drawn) == drawn
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b', "a/b", "0f" * 16, "0f" * 20, "0f" * 32])
 async def test_a_request_id_that_is_none_is_replaced(serve: Serve, given: str) -> None:
     client = await serve(Toy())
     first, second = await echoed(client, given), await echoed(client, given)
