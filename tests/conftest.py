@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -25,6 +26,16 @@ from tests.support.office import Office
 
 # The store is a process of its own: what hypothesis measures there says nothing of the code.
 _TIMEOUT = 10.0
+
+
+def pytest_configure() -> None:
+    """Let interrupts interrupt.
+
+    A shell that starts a command in the background makes it ignore them, and with it every program that a test starts
+    and interrupts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
