@@ -40,6 +40,15 @@ from hashmatch_client._status import api_error
 T = TypeVar("T")
 
 
+# A server that refuses a stream ends it, and `grpc.aio` may lose the reason when that meets the first message on its way
+# (grpc#36066). Asking again is harmless, and brings the reason to light.
+_BULK_ATTEMPTS = 4
+
+
+class _ReasonLostError(Exception):
+    """A stream ended before it answered anything, and its status was lost."""
+
+
 class AsyncHashmatchClient:
     """Asks a hashmatch server about hashes, from an event loop.
 
@@ -167,15 +176,23 @@ class AsyncHashmatchClient:
     async def _bulk(self, run: BulkRun, source: AsyncIterator[bytes]) -> AsyncIterator[BulkAnswer]:
         try:
             while (column := await anext(source, None)) is not None:
-                async for answer in self._bulk_stream(run, column, source):
-                    yield answer
+                for attempt in range(1, _BULK_ATTEMPTS + 1):
+                    try:
+                        async for answer in self._bulk_stream(run, column, source, last=attempt == _BULK_ATTEMPTS):
+                            yield answer
+                        break
+                    except _ReasonLostError:
+                        column = run.take_back()
         except HashmatchClientError as error:
             raise run.failed(error) from error.__cause__
 
     async def _bulk_stream(
-        self, run: BulkRun, column: bytes | None, source: AsyncIterator[bytes]
+        self, run: BulkRun, column: bytes | None, source: AsyncIterator[bytes], *, last: bool
     ) -> AsyncIterator[BulkAnswer]:
-        """Carries `column` and what follows over one stream, or as much as may be sent before the stream gets old."""
+        """Carries `column` and what follows over one stream, or as much as may be sent before the stream gets old.
+
+        Raises `_ReasonLostError`, unless this is the `last` attempt, if the stream was refused and nobody knows why.
+        """
         requests: asyncio.Queue[match_service_pb2.BulkMatchRequest | None] = asyncio.Queue()
         request_id = _transport.new_request_id()
         run.stream_opened(request_id)
@@ -197,6 +214,8 @@ class AsyncHashmatchClient:
             run.stream_ended()
         except ApiError as error:
             if error.code is grpc.StatusCode.INTERNAL and not error.reason:
+                if not (last or run.stream_has_answered):
+                    raise _ReasonLostError from error
                 # Not a word of the server's: grpcio was writing when the stream ended and lost the status.
                 raise UnavailableError(
                     "the stream broke while more was being sent", code=error.code, request_id=request_id

@@ -39,7 +39,7 @@ class BulkRun:
         self._batches_answered = 0
         self._digests_answered = 0
         self._stream_is_new = True
-        self._stream_has_answered = False
+        self.stream_has_answered = False
         self._opened_at = 0.0
         self.request_id = ""
 
@@ -47,8 +47,14 @@ class BulkRun:
         """Notes that what is sent from now on goes to a new stream; everything sent before has been answered."""
         self.request_id = request_id
         self._stream_is_new = True
-        self._stream_has_answered = False
+        self.stream_has_answered = False
         self._opened_at = self._clock()
+
+    def take_back(self) -> bytes:
+        """The column of a stream that ended before it answered anything, to be asked on another one."""
+        (_, digests) = self._sent.pop()
+        self._batches_sent -= 1
+        return digests
 
     @property
     def is_idle(self) -> bool:
@@ -62,7 +68,7 @@ class BulkRun:
         A stream has to answer once before it gets ahead: what a server refuses, it refuses in the first message, and
         `grpc.aio` may lose the reason of a stream that ends while it is being written to (grpc#36066).
         """
-        return len(self._sent) >= (self._in_flight if self._stream_has_answered else 1)
+        return len(self._sent) >= (self._in_flight if self.stream_has_answered else 1)
 
     @property
     def stream_is_old(self) -> bool:
@@ -104,7 +110,7 @@ class BulkRun:
             request_id=self.request_id,
         )
         self._sent.popleft()
-        self._stream_has_answered = True
+        self.stream_has_answered = True
         self._batches_answered += 1
         self._digests_answered += count
         return answer
