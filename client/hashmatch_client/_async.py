@@ -40,8 +40,8 @@ from hashmatch_client._status import api_error
 T = TypeVar("T")
 
 
-# A server that refuses a stream ends it, and `grpc.aio` may lose the reason when that meets the first message on its way
-# (grpc#36066). Asking again is harmless, and brings the reason to light.
+# A server that refuses a stream ends it, and `grpc.aio` may lose the reason when that meets the first message on its
+# way (grpc#36066). Asking again is harmless, and brings the reason to light.
 _BULK_ATTEMPTS = 4
 
 
