@@ -6,6 +6,8 @@ was last confirmed grows until it gives no negatives any more.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import enum
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -105,6 +107,7 @@ class Refresher:
         snapshot = self._loader.load(sealed.manifest, None if served is None else served.snapshot)
         self._floor.raise_to(sealed)
         self.served = Served(snapshot, parse_header(sealed.raw), now, monotonic)
+        _give_memory_back()
         return Look(Outcome.LOADED, seconds=self._clock.monotonic() - began)
 
     def rebase(self) -> bool:
@@ -127,3 +130,9 @@ class Refresher:
         if unconfirmed > self._maximum_unconfirmed or self._clock.now() > served.snapshot.manifest.expires_at:
             return (Cause(UndeterminedReason.SNAPSHOT_UNCONFIRMED),)
         return ()
+
+
+def _give_memory_back() -> None:
+    """Return to the system what loading needed for a moment: glibc would keep it, as much again as the tables take."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
