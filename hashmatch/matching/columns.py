@@ -88,7 +88,8 @@ class ColumnQuestion:
         if len(self._candidates) > FEW:
             chains = [loaded.chains[self._algorithm] for loaded in self._carriers.values()]
             return any(source.needs_store for chain in chains for source in chain)
-        # A few blocks may be in the cache, and then a thread would only add to the time.
+        # A few blocks may be in the cache, and then a thread would only add to the time. One that is dropped before
+        # `confirm` comes to it is read after all, within the store's timeouts.
         for list_id, asked in self._lists_to_ask().items():
             if list_id in self._carriers:
                 placed = self._placed[asked]
