@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, Algorithm, algorithm_named
+from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, Algorithm, algorithm_named, is_degenerate
 
 Form = Literal["auto", "hex", "base64", "base32"]
 
@@ -48,18 +48,23 @@ def algorithm_of(text: str, names: Mapping[str, Algorithm]) -> Algorithm:
 
 def digest_of(algorithm: Algorithm, text: str, form: Form) -> bytes:
     """The digest that `text`, not blank, stands for. Base64 and base32 may lack their padding."""
-    if not algorithm.is_exact:
+    if algorithm is Algorithm.VPDQ:
         raise Refused("algorithm-not-served")
     size = algorithm.digest_size
     bare = text.rstrip("=")
     if form == "auto":
         form = _form_by_length(size, bare)
     digest = _DECODERS[form](bare if form != "hex" else text, size)
-    if digest == EMPTY_FILE_DIGESTS[algorithm]:
-        raise Refused("empty-file-digest")
-    if digest.count(digest[0]) == size and digest[0] in (0x00, 0xFF):
-        raise Refused("degenerate")
+    check_fingerprint(algorithm, digest)
     return digest
+
+
+def check_fingerprint(algorithm: Algorithm, digest: bytes) -> None:
+    """Refuse a digest of the right size that would accuse the innocent."""
+    if digest == EMPTY_FILE_DIGESTS.get(algorithm):
+        raise Refused("empty-file-digest")
+    if is_degenerate(algorithm, digest):
+        raise Refused("degenerate")
 
 
 @functools.lru_cache(maxsize=4_096)

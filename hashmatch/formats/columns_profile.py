@@ -13,18 +13,14 @@ How a record is read:
 from __future__ import annotations
 
 import io
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
-
+from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._text import Blocks, TextDecoder
 from hashmatch.formats._values import Refused, algorithm_of, date_of, digest_of, truth_of
-from hashmatch.formats.delivery import Chunk, Column, DeliveryError, KeyedRecord, ParserOptions, Tally
+from hashmatch.formats.delivery import Chunk, DeliveryError, ParserOptions
 from hashmatch.formats.profile import ColumnReference, parse_profile
 from hashmatch.formats.tables import Cell, Row, open_table
-from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.lists import MAXIMUM_TEXT
 from hashmatch.model.opinions import Statement
 
@@ -35,37 +31,6 @@ MAXIMUM_FLAGS = 64
 _ENCODINGS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "latin-1": "latin-1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds the memory of one parser.
-
-    `record_size` is in characters and at most 131,071, where `csv` has a limit of its own; `statements` counts distinct
-    ones; `chunk_size` counts the fingerprints and keyed records after which a chunk is handed out.
-    """
-
-    record_size: int = 65_536
-    statements: int = 1_000_000
-    chunk_size: int = 65_536
-
-
-@dataclass(slots=True)
-class _Pile:
-    """Fingerprints of one algorithm that wait to be handed out."""
-
-    digests: bytearray = field(default_factory=bytearray)
-    statements: array[int] = field(default_factory=lambda: array("I"))
-    records: array[int] = field(default_factory=lambda: array("Q"))
-
-    def column(self, algorithm: Algorithm, *, removal: bool) -> Column:
-        return Column(
-            algorithm,
-            np.array(self.digests, np.uint8).reshape(-1, algorithm.digest_size),
-            np.array(self.statements, np.uint32),
-            np.array(self.records, np.uint64),
-            removal,
-        )
-
-
 class ColumnsParser:
     """Reads one delivery by `options.profile`. `statements[0]` is what the importer states where a record is silent.
 
@@ -74,24 +39,20 @@ class ColumnsParser:
     """
 
     def __init__(self, options: ParserOptions, limits: Limits | None = None) -> None:
-        self.statements = [Statement(options.label, options.scheme, options.jurisdiction)]
-        self.tally = Tally()
-        self._default = self.statements[0]
-        self._limits = limits or Limits()
+        self._collector = Collector(options, limits)
+        self.statements = self._collector.statements
+        self.tally = self._collector.tally
+        self._default = self._collector.default
         self._profile = parse_profile(options.profile)
         self._positions = {column: position for position, column in enumerate(self._profile.columns)}
         self._hashes = [(each, each.fixed_algorithm, each.algorithms_by_name) for each in self._profile.hashes]
         self._deleted_values = frozenset(
             value.casefold() for value in (self._profile.deleted.values if self._profile.deleted else ())
         )
-        self._statement_numbers = {self._default: 0}
         self._blocks = Blocks()
         self._decoder = TextDecoder(_ENCODINGS[self._profile.encoding])
         self._newlines = io.IncrementalNewlineDecoder(None, translate=True)
-        self._table = open_table(self._profile, self._limits.record_size)
-        self._piles: dict[tuple[Algorithm, bool], _Pile] = {}
-        self._keyed: list[KeyedRecord] = []
-        self._waiting = 0
+        self._table = open_table(self._profile, self._collector.limits.record_size)
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """Take the next bytes, of any number, cut anywhere."""
@@ -103,8 +64,8 @@ class ColumnsParser:
         yield from self._read(self._decoder.decode(self._blocks.rest()) + self._decoder.rest(), last=True)
         yield from self._take(self._table.finish())
         self._decoder.check_whole()
-        if self._waiting:
-            yield self._chunk()
+        if not self._collector.is_empty:
+            yield self._collector.take()
 
     def _read(self, text: str, *, last: bool = False) -> Iterator[Chunk]:
         text, no_text, _ = text.partition("\0")
@@ -116,32 +77,29 @@ class ColumnsParser:
         for row in rows:
             if row.refusal:
                 self.tally.records += row.lines
-                self._refuse(row.refusal, row.line, row.lines)
+                self._collector.refuse(row.refusal, row.line, row.lines)
             else:
                 self.tally.records += 1
                 try:
                     self._take_record(row.line, row.cells)
                 except Refused as refused:
-                    self._refuse(refused.reason, row.line, max(1, self._count_fingerprints(row.cells)))
-                if self._waiting >= self._limits.chunk_size:
-                    yield self._chunk()
+                    self._collector.refuse(refused.reason, row.line, max(1, self._count_fingerprints(row.cells)))
+                if self._collector.is_full:
+                    yield self._collector.take()
 
     def _take_record(self, record: int, cells: Sequence[Cell]) -> None:
         _check_encoding(cells)
         removal = self._is_removal(cells)
         key = self._key(cells)
         if removal and key:
-            self._hand_out_key(KeyedRecord(record, key, removed=True))
-            self.tally.read += 1
-            self.tally.removals += 1
+            self._collector.add_key(record, key, removed=True)
             return
         statement = 0 if removal else self._statement(record, cells)
         if self._take_fingerprints(record, cells, statement, removal=removal):
             if key:
-                self._hand_out_key(KeyedRecord(record, key))
+                self._collector.add_key(record, key)
             if removal:
-                self.tally.read += 1
-                self.tally.removals += 1
+                self._collector.count_removal()
 
     def _take_fingerprints(self, record: int, cells: Sequence[Cell], statement: int, *, removal: bool) -> int:
         """Hand out the fingerprints that can be read. Returns how many."""
@@ -156,18 +114,12 @@ class ColumnsParser:
                 assert algorithm is not None
                 digest = digest_of(algorithm, self._text(cells, column.column), column.form)
             except Refused as refused:
-                self._refuse(refused.reason, record, 1)
+                self._collector.refuse(refused.reason, record)
                 continue
-            pile = self._piles.setdefault((algorithm, removal), _Pile())
-            pile.digests += digest
-            pile.statements.append(statement)
-            pile.records.append(record)
+            self._collector.add(algorithm, digest, statement, record, removal=removal)
             taken += 1
         if not met:
             raise Refused("no-fingerprint")
-        self._waiting += taken
-        if not removal:
-            self.tally.read += taken
         return taken
 
     def _is_removal(self, cells: Sequence[Cell]) -> bool:
@@ -198,14 +150,7 @@ class ColumnsParser:
             if profile.updated_on
             else "",
         )
-        number = self._statement_numbers.get(statement)
-        if number is None:
-            number = len(self.statements)
-            if number >= self._limits.statements:
-                raise DeliveryError(f"more than {self._limits.statements} different statements", record=record)
-            self.statements.append(statement)
-            self._statement_numbers[statement] = number
-        return number
+        return self._collector.number(statement, record)
 
     def _flags(self, cells: Sequence[Cell]) -> tuple[str, ...]:
         words: set[str] = set()
@@ -232,22 +177,6 @@ class ColumnsParser:
 
     def _count_fingerprints(self, cells: Sequence[Cell]) -> int:
         return sum(1 for column in self._profile.hashes if cells[self._positions[column.column]])
-
-    def _refuse(self, reason: str, record: int, count: int) -> None:
-        self.tally.read += count
-        self.tally.quarantine(reason, record, count)
-
-    def _hand_out_key(self, keyed: KeyedRecord) -> None:
-        self._keyed.append(keyed)
-        self._waiting += 1
-
-    def _chunk(self) -> Chunk:
-        columns = (pile.column(algorithm, removal=removal) for (algorithm, removal), pile in self._piles.items())
-        chunk = Chunk(tuple(columns), tuple(self._keyed))
-        self._piles.clear()
-        self._keyed.clear()
-        self._waiting = 0
-        return chunk
 
 
 def _check_encoding(cells: Sequence[Cell]) -> None:

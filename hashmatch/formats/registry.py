@@ -4,19 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
-from hashmatch.formats.columns_profile import ColumnsParser
+from hashmatch.formats import columns_profile, hash_text
 from hashmatch.formats.delivery import DeliveryParser, ParserOptions
-from hashmatch.formats.hash_text import HashTextParser
 from hashmatch.model.errors import ErrorReason, HashmatchError
 
-_PARSERS: dict[str, tuple[str, Callable[[ParserOptions], DeliveryParser]]] = {
-    "columns": ("a CSV, TSV or JSON lines table that a profile describes", ColumnsParser),
-    "hash-text": ("a hexadecimal digest a line, as the checksum tools write them", HashTextParser),
-}
 
-# What each format is, for people.
-FORMATS: Mapping[str, str] = MappingProxyType({name: description for name, (description, _) in _PARSERS.items()})
+class Format(NamedTuple):
+    """A delivery format.
+
+    `description` is for people. `recognises` tells from the first bytes of a delivery (up to `HEAD_SIZE`, not
+    compressed) whether it is in this format; None for a format that bytes alone cannot tell. `known_good` marks formats
+    that carry harmless files: corpora to vet against, never a list of illegal content.
+    """
+
+    name: str
+    description: str
+    open: Callable[[ParserOptions], DeliveryParser]
+    recognises: Callable[[bytes], bool] | None = None
+    known_good: bool = False
+
+
+# How much of a delivery `Format.recognises` may look at.
+HEAD_SIZE = 65_536
+
+# In the order in which they are tried on a delivery: the most particular first.
+_FORMATS = (
+    Format("columns", "a CSV, TSV or JSON lines table that a profile describes", columns_profile.ColumnsParser),
+    Format("hash-text", "a hexadecimal digest a line, as the checksum tools write them", hash_text.HashTextParser),
+)
+
+FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in _FORMATS})
+
+
+def format_named(name: str) -> Format:
+    """The format of that name. Raises `HashmatchError` UNKNOWN_FORMAT if there is none."""
+    if name not in FORMATS:
+        raise HashmatchError(ErrorReason.UNKNOWN_FORMAT, f"no such format; there are: {', '.join(FORMATS)}")
+    return FORMATS[name]
 
 
 def open_parser(name: str, options: ParserOptions) -> DeliveryParser:
@@ -25,6 +51,4 @@ def open_parser(name: str, options: ParserOptions) -> DeliveryParser:
     Raises `HashmatchError` UNKNOWN_FORMAT if there is none, and `DeliveryError` INVALID_PROFILE if the format takes a
     profile and `options.profile` is not a valid one.
     """
-    if name not in _PARSERS:
-        raise HashmatchError(ErrorReason.UNKNOWN_FORMAT, f"no such format; there are: {', '.join(FORMATS)}")
-    return _PARSERS[name][1](options)
+    return format_named(name).open(options)

@@ -180,9 +180,16 @@ class TestValues:
     def test_values_that_are_refused(self, read_table, form, text, reason):
         assert refusals(read_table(one_hash(form=form), f"MD5\n{text}\n")) == {reason: 1}
 
-    @pytest.mark.parametrize("name", ["PDQ", "vPDQ", "PhotoDNA"])
-    def test_algorithms_that_are_known_but_not_served(self, read_table, name):
-        assert refusals(read_table(one_hash(algorithm=name), "MD5\nanything\n")) == {"algorithm-not-served": 1}
+    def test_a_video_does_not_fit_into_a_cell(self, read_table):
+        assert refusals(read_table(one_hash(algorithm="vPDQ"), "MD5\nanything\n")) == {"algorithm-not-served": 1}
+
+    @pytest.mark.parametrize(("name", "size"), [("PDQ", 32), ("PhotoDNA", 144)])
+    @pytest.mark.parametrize("form", ["hex", "base64"])
+    def test_perceptual_values(self, read_table, name, size, form):
+        value = bytes(range(size))
+        text = value.hex() if form == "hex" else base64.b64encode(value).decode()
+        reading = read_table(one_hash(algorithm=name), f"MD5\n{text}\n")
+        assert digests(reading) == [(name.upper(), value.hex())]
 
     def test_algorithm_of_each_record(self, read_table):
         profile = 'names = { "HASH_MD5" = "md5" }'
@@ -358,13 +365,13 @@ class TestKeysAndRemovals:
         assert read_table(FULL, full_row(id="0", md5=MD5)).keyed == [KeyedRecord(2, "0")]
 
     def test_one_bad_fingerprint_leaves_the_others(self, read_table):
-        reading = read_table(FULL, full_row(id="k", md5=MD5, value="00", type="pdq"))
+        reading = read_table(FULL, full_row(id="k", md5=MD5, value="00", type="vpdq"))
         assert digests(reading) == [("MD5", MD5)]
         assert reading.tally.quarantined == {"algorithm-not-served": 1}
         assert reading.keyed == [KeyedRecord(2, "k")]
 
     def test_record_of_bad_fingerprints_changes_nothing(self, read_table):
-        assert refusals(read_table(FULL, full_row(id="k", md5="x", value="00", type="pdq"))) == {
+        assert refusals(read_table(FULL, full_row(id="k", md5="x", value="00", type="vpdq"))) == {
             "wrong-length": 1,
             "algorithm-not-served": 1,
         }

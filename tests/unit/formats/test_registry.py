@@ -15,7 +15,7 @@ def test_names_open_their_parsers():
     assert isinstance(open_parser("hash-text", ParserOptions()), HashTextParser)
     assert isinstance(open_parser("columns", ParserOptions(profile=PROFILE)), ColumnsParser)
     assert set(FORMATS) == {"hash-text", "columns"}
-    assert all(FORMATS.values())
+    assert all(each.description for each in FORMATS.values())
 
 
 @pytest.mark.parametrize("name", ["", "hash_text", "Columns", "xml"])
