@@ -133,6 +133,7 @@ class Publisher:
                 approvals_required=self._policy.approvals_required,
                 delivery_sha256=staging.delivery_sha256,
                 staging_id=staging_id,
+                checkpoint=staging.checkpoint,
             )
             record = self._acts.record(
                 epoch,

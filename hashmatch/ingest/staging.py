@@ -17,6 +17,7 @@ from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.vetting import report_on
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
+from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.lists import ListDefinition
 from hashmatch.model.vetting import DeliveryMode, VettingPolicy, VettingReport
 from hashmatch.store.manifest import ListState, Manifest, list_not_found
@@ -29,7 +30,11 @@ MAXIMUM_REQUEST_ID = 64
 
 
 class DeliveryHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What a delivery is, ahead of its bytes. `as_of` in seconds since 1970, 0 for now."""
+    """What a delivery is, ahead of its bytes. `as_of` in seconds since 1970, 0 for now.
+
+    A feed states its `checkpoint` after the delivery, and in `base_number` the list's last generation number that the
+    delivery continues: it means nothing on top of another.
+    """
 
     list_id: str
     format: str
@@ -45,6 +50,8 @@ class DeliveryHeader(msgspec.Struct, frozen=True, kw_only=True):
     validate_only: bool = False
     request_id: str = ""
     delivery_sha256: bytes = b""
+    base_number: int | None = None
+    checkpoint: FeedCheckpoint | None = None
 
     def validate(self, now: float, policy: VettingPolicy) -> None:
         """Raise `HashmatchError` INVALID_FIELD for the first field that is out of range."""
@@ -76,6 +83,8 @@ class Stager:
         now = self._clock.now()
         manifest = self.check(header)
         state = manifest.state(header.list_id)
+        if header.base_number not in (None, state.last_number):
+            raise HashmatchError(ErrorReason.STAGING_OUTDATED, "the list has changed since its feed began to read")
         earlier = self._staged_before(header)
         if earlier is not None:
             return earlier
@@ -104,6 +113,7 @@ class Stager:
             approval_digest=approval_digest(digest.digest(), header.list_id, state.last_number, report),
             approvals_required=self._policy.approvals_required,
             request_id=header.request_id,
+            checkpoint=header.checkpoint,
         )
         if not header.validate_only:
             self._store.stagings.put(staging)

@@ -63,6 +63,8 @@ class Connection:
         self._rest = min(_LONGEST_REST, operation_timeout / 4)
         self._resting_until = 0.0
         self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
+        self._take_lease = self._client.register_script(_TAKE_LEASE)
+        self._release_lease = self._client.register_script(_RELEASE_LEASE)
 
     def close(self) -> None:
         """Close every connection."""
@@ -107,6 +109,15 @@ class Connection:
         True also if it has `value` already: the reply to the first attempt may have been lost on the way.
         """
         return bool(self._run(lambda: self._compare_and_set(keys=[key], args=[expected, value])))
+
+    def take_lease(self, key: bytes, holder: bytes, seconds: float) -> bool:
+        """Hold `key` as `holder` for `seconds` from now; False if somebody else does. Holding it again renews it."""
+        milliseconds = str(int(seconds * 1_000))
+        return bool(self._run(lambda: self._take_lease(keys=[key], args=[holder, milliseconds])))
+
+    def release_lease(self, key: bytes, holder: bytes) -> None:
+        """Let go of `key` if it is held as `holder`."""
+        self._run(lambda: self._release_lease(keys=[key], args=[holder]))
 
     def hash_get(self, key: bytes, field: str) -> bytes | None:
         """One field of a hash, or None."""
@@ -205,5 +216,17 @@ local current = redis.call('GET', KEYS[1]) or ''
 if current == ARGV[2] then return 1 end
 if current ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+_TAKE_LEASE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+_RELEASE_LEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 """

@@ -12,10 +12,15 @@ class Keys:
         self.stagings = self._prefix + b":stagings"
         self.pending = self._prefix + b":pending"
         self.changed = self._prefix + b":changed"
+        self.feeds = self._prefix + b":feeds"
 
     def block_prefix(self, segment_id: str) -> bytes:
         """What the keys of a segment's blocks begin with; the block's number in decimal follows."""
         return b"%b:b:%b:" % (self._prefix, segment_id.encode("ascii"))
+
+    def feed_lease(self, feed_id: str) -> bytes:
+        """Who runs a feed at the moment."""
+        return b"%b:f:%b" % (self._prefix, feed_id.encode("ascii"))
 
     def sets(self, segment_id: str) -> bytes:
         """A segment's statement sets."""

@@ -15,6 +15,7 @@ import msgspec
 
 from hashmatch.columns.placement import PlacementSecret
 from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.lists import ListDefinition
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
@@ -34,7 +35,10 @@ class ManifestConflictError(Exception):
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """A published state of a list. Times are seconds since 1970; `counts` maps algorithm numbers to distinct hashes."""
+    """A published state of a list. Times are seconds since 1970; `counts` maps algorithm numbers to distinct hashes.
+
+    `checkpoint` says up to where it holds what a feed's body publishes; None if it did not come from a feed.
+    """
 
     number: int
     epoch: int
@@ -46,6 +50,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     approvals_required: int
     delivery_sha256: bytes = b""
     staging_id: str = ""
+    checkpoint: FeedCheckpoint | None = None
 
 
 class ListState(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.vetting import DeliveryMode, VettingReport
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
@@ -54,6 +55,7 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
     approvals_required: int = 2
     published_epoch: int = 0
     request_id: str = ""
+    checkpoint: FeedCheckpoint | None = None
 
     def segments(self) -> list[SegmentInfo]:
         """The segments that were written for it."""

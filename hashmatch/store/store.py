@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashmatch.store.archive import Archive
 from hashmatch.store.connection import Connection
+from hashmatch.store.feeds import FeedStore
 from hashmatch.store.keys import Keys
 from hashmatch.store.manifest import ManifestStore
 from hashmatch.store.segments import SegmentStore
@@ -30,6 +31,7 @@ class Store:
         self.segments = SegmentStore(connection, self.keys, sealing_key, archive)
         self.suppressions = SuppressionStore(connection, self.keys, sealing_key, archive)
         self.stagings = StagingStore(connection, self.keys, sealing_key)
+        self.feeds = FeedStore(connection, self.keys, sealing_key)
 
     def close(self) -> None:
         """Close the connection."""
