@@ -92,9 +92,9 @@ class Collector:
         if not removal:
             self.tally.read += 1
 
-    def add_key(self, record: int, key: str, *, removed: bool = False) -> None:
-        """Say that a record has a key; one that removes is counted as read."""
-        self._keyed.append(KeyedRecord(record, key, removed))
+    def add_key(self, record: int, key: str, *, removed: bool = False, as_of: float = 0.0) -> None:
+        """Say that a record has a key; one that removes is counted as read. `as_of` is that of `KeyedRecord`."""
+        self._keyed.append(KeyedRecord(record, key, removed, as_of))
         self._waiting += 1
         if removed:
             self.count_removal()

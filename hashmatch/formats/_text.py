@@ -47,6 +47,12 @@ def encoding_of(head: bytes) -> tuple[str, int] | None:
     return None
 
 
+def head_text(head: bytes) -> str:
+    """The text that a delivery begins with, as far as it can be decoded; for recognising a format."""
+    encoding, length = encoding_of(head) or ("utf-8", 0)
+    return head[length:].decode(encoding, "replace")
+
+
 class TextDecoder:
     """Decodes one delivery of `encoding`, which a byte order mark overrules.
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, Algorithm, algorithm_named, is_degenerate
+from hashmatch.model.lists import MAXIMUM_TEXT
 
 Form = Literal["auto", "hex", "base64", "base32"]
 
@@ -65,6 +66,24 @@ def check_fingerprint(algorithm: Algorithm, digest: bytes) -> None:
         raise Refused("empty-file-digest")
     if is_degenerate(algorithm, digest):
         raise Refused("degenerate")
+
+
+def at_most(text: str, reason: str) -> str:
+    """`text`, if it is no longer than what is stated may be; otherwise it is refused for `reason`."""
+    if len(text) > MAXIMUM_TEXT:
+        raise Refused(reason)
+    return text
+
+
+def moment_of(text: str) -> datetime | None:
+    """The moment in UTC that `text` states by ISO 8601, without a zone by UTC; None for blank."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Refused("bad-date") from None
 
 
 @functools.lru_cache(maxsize=4_096)

@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 
 from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._text import Blocks, TextDecoder
-from hashmatch.formats._values import Refused, algorithm_of, date_of, digest_of, truth_of
+from hashmatch.formats._values import Refused, algorithm_of, at_most, date_of, digest_of, truth_of
 from hashmatch.formats.delivery import Chunk, DeliveryError, ParserOptions
 from hashmatch.formats.profile import ColumnReference, parse_profile
 from hashmatch.formats.tables import Cell, Row, open_table
-from hashmatch.model.lists import MAXIMUM_TEXT
 from hashmatch.model.opinions import Statement
 
 # Between the parts of a key of several columns. No text that a body publishes has it.
@@ -133,14 +132,14 @@ class ColumnsParser:
         parts = [self._text(cells, column) for column in self._profile.key]
         if not all(parts):
             raise Refused("key-missing")
-        return _at_most(KEY_SEPARATOR.join(parts), "key-too-long")
+        return at_most(KEY_SEPARATOR.join(parts), "key-too-long")
 
     def _statement(self, record: int, cells: Sequence[Cell]) -> int:
         """The number of the statement that a record makes."""
         profile = self._profile
         labels = [self._text(cells, column) for column in profile.label]
         statement = Statement(
-            label=_at_most(profile.label_separator.join(labels), "label-too-long")
+            label=at_most(profile.label_separator.join(labels), "label-too-long")
             if any(labels)
             else self._default.label,
             scheme=self._short_text(cells, profile.scheme) or self._default.scheme,
@@ -161,13 +160,13 @@ class ColumnsParser:
                 continue
             cell = cells[self._positions[flag.column]]
             listed = cell.split(flag.separator) if isinstance(cell, str) else cell
-            words.update(_at_most(word.strip(), "value-too-long") for word in listed if word.strip())
+            words.update(at_most(word.strip(), "value-too-long") for word in listed if word.strip())
         if len(words) > MAXIMUM_FLAGS:
             raise Refused("too-many-flags")
         return tuple(sorted(words))
 
     def _short_text(self, cells: Sequence[Cell], column: ColumnReference | None) -> str:
-        return "" if column is None else _at_most(self._text(cells, column), "value-too-long")
+        return "" if column is None else at_most(self._text(cells, column), "value-too-long")
 
     def _text(self, cells: Sequence[Cell], column: ColumnReference) -> str:
         cell = cells[self._positions[column]]
@@ -183,9 +182,3 @@ def _check_encoding(cells: Sequence[Cell]) -> None:
     for cell in cells:
         if "\N{REPLACEMENT CHARACTER}" in (cell if isinstance(cell, str) else "".join(cell)):
             raise Refused("bad-encoding")
-
-
-def _at_most(text: str, reason: str) -> str:
-    if len(text) > MAXIMUM_TEXT:
-        raise Refused(reason)
-    return text

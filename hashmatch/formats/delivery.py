@@ -49,11 +49,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class KeyedRecord:
-    """A record that has a source key: its later states replace its earlier ones. `removed` withdraws the entry."""
+    """A record that has a source key: its later states replace its earlier ones. `removed` withdraws the entry.
+
+    `as_of`, in seconds since 1970, says which state is the later one in formats where the order of records does not;
+    of states with the same one the later record stands.
+    """
 
     record: int
     key: str
     removed: bool = False
+    as_of: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

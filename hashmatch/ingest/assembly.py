@@ -1,6 +1,7 @@
 """Gathers what a parser hands out into the entries that the delivery leaves standing.
 
-Identity is the source's own key: the last record of a key is the entry's state, and several entries may carry one hash.
+Identity is the source's own key: the last record of a key (the latest, where records say when) is the entry's state, and
+several entries may carry one hash.
 A record without a key is an entry of its own, told apart by its hash and what it states.
 """
 
@@ -104,7 +105,11 @@ class _Standing:
     """Which keyed records are the last of their key."""
 
     def __init__(self, keyed: Sequence[KeyedRecord]) -> None:
-        last = {record.key: record for record in keyed}
+        last: dict[str, KeyedRecord] = {}
+        for record in keyed:
+            before = last.get(record.key)
+            if before is None or before.as_of <= record.as_of:
+                last[record.key] = record
         self.keys = [key for key, record in last.items() if not record.removed]
         self.removed_keys = [key for key, record in last.items() if record.removed]
         number_of = {last[key].record: index for index, key in enumerate(self.keys)}

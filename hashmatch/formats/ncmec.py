@@ -1,0 +1,249 @@
+"""The format `ncmec`: NCMEC's hash sharing API, version 2, as its XML comes over the wire.
+
+A delivery is one `queryResult` or several, one after the other: the pages of a query, as a feed received them.
+
+How an entry is read:
+
+* An `image` or `video` states an entry, a `deletedImage` or `deletedVideo` withdraws one. The key is the member's id, a
+  slash, and the member's own id of the entry. An entry without either is refused: nothing could withdraw it later.
+* The entries of a query are not ordered by time. Where a key occurs twice, the state of the later `timestamp` stands,
+  and of two with the same one the later in the delivery.
+* A fingerprint that cannot be read or is of a type that is not served is refused alone; so is a timestamp that cannot
+  be read, and then the entry counts as older than every dated state of it.
+* An entry of which no fingerprint can be read changes nothing: what it stated before still stands.
+* What other members said of a fingerprint is a flag of its entry: `affirmative-feedback:TYPE` or
+  `negative-feedback:TYPE`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hashmatch.formats._collector import Collector, Limits
+from hashmatch.formats._text import BLOCK_SIZE, Blocks, head_text
+from hashmatch.formats._values import Refused, algorithm_of, at_most, digest_of, moment_of
+from hashmatch.formats._xml_stream import XmlDocuments
+from hashmatch.formats.delivery import Chunk, ParserOptions
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.opinions import Statement
+
+NAMESPACE = "https://hashsharing.ncmec.org/hashsharing/v2"
+SCHEME = "ncmec"
+# Between the two ids of a key. A member's id has none, so that the first one in a key is this.
+KEY_SEPARATOR = "/"
+
+_GROUPS = frozenset({f"{NAMESPACE} images", f"{NAMESPACE} videos"})
+# The elements that are records, and whether they withdraw the entry.
+_RECORDS = {
+    f"{NAMESPACE} image": False,
+    f"{NAMESPACE} video": False,
+    f"{NAMESPACE} deletedImage": True,
+    f"{NAMESPACE} deletedVideo": True,
+}
+_MEMBER = f"{NAMESPACE} member"
+_TIMESTAMP = f"{NAMESPACE} timestamp"
+_ID = f"{NAMESPACE} id"
+_CLASSIFICATION = f"{NAMESPACE} classification"
+_FINGERPRINTS = f"{NAMESPACE} fingerprints"
+_FEEDBACK = f"{NAMESPACE} feedback"
+_FEEDBACK_WORDS = {
+    f"{NAMESPACE} affirmativeFeedback": "affirmative-feedback",
+    f"{NAMESPACE} negativeFeedback": "negative-feedback",
+}
+# The body's own name of a type, and types that it documents and that no comparison of ours serves.
+_ALGORITHMS = {"pdna": Algorithm.PHOTODNA}
+_NOT_SERVED = frozenset({"netclean", "tmkpdqf", "videntifier"})
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What has been read of the entry that has not ended."""
+
+    withdraws: bool
+    member: str = ""
+    entry_id: str = ""
+    timestamp: str = ""
+    classification: str = ""
+    # Names of types and values.
+    fingerprints: list[tuple[str, str]] = field(default_factory=list)
+    feedback: set[str] = field(default_factory=set)
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a delivery that begins with `head` is in this format."""
+    text = head_text(head)
+    return "queryResult" in text and NAMESPACE in text
+
+
+class NcmecParser:
+    """Reads one delivery. Records are the entries, numbered from 1.
+
+    `tally.declared_records` is the sum of what the documents declare; None if one of them does not.
+    """
+
+    def __init__(self, options: ParserOptions, limits: Limits | None = None) -> None:
+        self._collector = Collector(options, limits)
+        self.statements = self._collector.statements
+        self.tally = self._collector.tally
+        default = self._collector.default
+        self._default = default._replace(scheme=default.scheme or SCHEME)
+        self._blocks = Blocks()
+        self._documents = XmlDocuments(
+            f"{NAMESPACE} queryResult",
+            starts={2: self._start_group, 3: self._start_record, 4: self._start_field, 5: self._start_part},
+            ends={2: self._end_group, 3: self._end_record, 4: self._end_field, 5: self._end_part},
+        )
+        self._declared: int | None = 0
+        self._in_group = False
+        self._entry: _Entry | None = None
+        self._field = ""
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """Take the next bytes, of any number, cut anywhere."""
+        if block := self._blocks.add(data):
+            yield from self._read(block)
+
+    def finish(self) -> Iterator[Chunk]:
+        """Take the end of the delivery. Raises `DeliveryError` if it is truncated."""
+        yield from self._read(self._blocks.rest())
+        self._documents.finish()
+        self.tally.declared_records = self._declared
+        if not self._collector.is_empty:
+            yield self._collector.take()
+
+    def _read(self, block: bytes) -> Iterator[Chunk]:
+        for start in range(0, len(block), BLOCK_SIZE):
+            self._documents.feed(block[start : start + BLOCK_SIZE])
+            if self._collector.is_full:
+                yield self._collector.take()
+
+    def _start_group(self, name: str, attributes: dict[str, str]) -> None:
+        self._in_group = name in _GROUPS
+        if not self._in_group:
+            return
+        count = attributes.get("count", "")
+        is_number = count.isascii() and count.isdecimal() and len(count) < 16
+        self._declared = None if self._declared is None or not is_number else self._declared + int(count)
+
+    def _end_group(self, _name: str, _text: str) -> None:
+        self._in_group = False
+
+    def _start_record(self, name: str, _attributes: dict[str, str]) -> None:
+        if not self._in_group:
+            return
+        self.tally.records += 1
+        self._documents.record = self.tally.records
+        withdraws = _RECORDS.get(name)
+        if withdraws is None:
+            self._collector.refuse("unknown-record", self.tally.records)
+        else:
+            self._entry = _Entry(withdraws)
+
+    def _start_field(self, name: str, attributes: dict[str, str]) -> None:
+        self._field = name
+        if name == _MEMBER and self._entry is not None:
+            self._entry.member = attributes.get("id", "").strip()
+
+    def _start_part(self, name: str, attributes: dict[str, str]) -> None:
+        if self._field == _FEEDBACK and self._entry is not None and name in _FEEDBACK_WORDS:
+            kind = _bare(attributes.get("type", ""))
+            self._entry.feedback.add(f"{_FEEDBACK_WORDS[name]}:{kind}" if kind else _FEEDBACK_WORDS[name])
+
+    def _end_part(self, name: str, text: str) -> None:
+        text = text.strip()
+        if self._field == _FINGERPRINTS and self._entry is not None and (text or not _is_served(name)):
+            self._entry.fingerprints.append((name, text))
+
+    def _end_field(self, name: str, text: str) -> None:
+        entry = self._entry
+        if entry is None:
+            return
+        if name == _TIMESTAMP:
+            entry.timestamp = text.strip()
+        elif name == _ID:
+            entry.entry_id = text.strip()
+        elif name == _CLASSIFICATION:
+            entry.classification = text.strip()
+
+    def _end_record(self, _name: str, _text: str) -> None:
+        entry = self._entry
+        self._entry = None
+        self._documents.progress()
+        if entry is None:
+            return
+        record = self.tally.records
+        try:
+            self._take_entry(record, entry)
+        except Refused as refused:
+            self._collector.refuse(refused.reason, record, max(1, len(entry.fingerprints)))
+
+    def _take_entry(self, record: int, entry: _Entry) -> None:
+        key = _key_of(entry)
+        label = at_most(entry.classification, "label-too-long")
+        flags = tuple(sorted(at_most(word, "value-too-long") for word in entry.feedback))
+        if not entry.withdraws and not entry.fingerprints:
+            raise Refused("no-fingerprint")
+        updated_on, as_of = self._moment(record, entry.timestamp)
+        if entry.withdraws:
+            self._collector.add_key(record, key, removed=True, as_of=as_of)
+            return
+        default = self._default
+        statement = Statement(
+            label or default.label, SCHEME if label else default.scheme, default.jurisdiction, flags, updated_on
+        )
+        number = self._collector.number(statement, record)
+        taken = 0
+        for name, text in entry.fingerprints:
+            try:
+                algorithm = _algorithm_of(name)
+                digest = digest_of(algorithm, text, "auto")
+            except Refused as refused:
+                self._collector.refuse(refused.reason, record)
+                continue
+            self._collector.add(algorithm, digest, number, record)
+            taken += 1
+        if taken:
+            self._collector.add_key(record, key, as_of=as_of)
+
+    def _moment(self, record: int, text: str) -> tuple[str, float]:
+        """The date and the time in seconds since 1970; the time is 0 if it is not known."""
+        try:
+            moment = moment_of(text)
+        except Refused as refused:
+            self._collector.refuse(refused.reason, record)
+            return "", 0.0
+        return ("", 0.0) if moment is None else (moment.date().isoformat(), moment.timestamp())
+
+
+def _key_of(entry: _Entry) -> str:
+    if not entry.member or not entry.entry_id:
+        raise Refused("key-missing")
+    if KEY_SEPARATOR in entry.member:
+        raise Refused("bad-value")
+    return at_most(f"{entry.member}{KEY_SEPARATOR}{entry.entry_id}", "key-too-long")
+
+
+def _bare(name: str) -> str:
+    """A name of a type without what it varies in."""
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+@functools.lru_cache(maxsize=256)
+def _is_served(name: str) -> bool:
+    try:
+        _algorithm_of(name)
+    except Refused:
+        return False
+    return True
+
+
+# As many as a body has types. What is refused is not kept.
+@functools.lru_cache(maxsize=256)
+def _algorithm_of(name: str) -> Algorithm:
+    """The algorithm of an element inside `fingerprints`."""
+    bare = _bare(name.rpartition(" ")[2])
+    if bare in _NOT_SERVED:
+        raise Refused("algorithm-not-served")
+    return algorithm_of(bare, _ALGORITHMS)
