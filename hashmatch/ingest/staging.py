@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
@@ -25,6 +25,9 @@ from hashmatch.store.segments import SegmentInfo
 from hashmatch.store.stagings import STAGED, KindChange, PendingNote, Staging
 from hashmatch.store.store import Store
 
+# Up to where a delivery goes that a feed pulled: known only when it was read.
+CheckpointAtEnd = Callable[[], FeedCheckpoint | None]
+
 MAXIMUM_FILE_NAME = 256
 MAXIMUM_REQUEST_ID = 64
 
@@ -32,8 +35,8 @@ MAXIMUM_REQUEST_ID = 64
 class DeliveryHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a delivery is, ahead of its bytes. `as_of` in seconds since 1970, 0 for now.
 
-    A feed states its `checkpoint` after the delivery, and in `base_number` the list's last generation number that the
-    delivery continues: it means nothing on top of another.
+    A feed states in `base_number` the list's last generation number that the delivery continues: it means nothing on
+    top of another.
     """
 
     list_id: str
@@ -51,7 +54,6 @@ class DeliveryHeader(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     delivery_sha256: bytes = b""
     base_number: int | None = None
-    checkpoint: FeedCheckpoint | None = None
 
     def validate(self, now: float, policy: VettingPolicy) -> None:
         """Raise `HashmatchError` INVALID_FIELD for the first field that is out of range."""
@@ -67,6 +69,10 @@ class DeliveryHeader(msgspec.Struct, frozen=True, kw_only=True):
             raise invalid_field("header.delivery_sha256", "32 bytes")
 
 
+def no_checkpoint() -> None:
+    """What a delivery has that did not come from a feed."""
+
+
 class Stager:
     """Stages deliveries for one store. It works for as long as the delivery is large: give it a thread or a process."""
 
@@ -75,8 +81,12 @@ class Stager:
         self._clock = clock
         self._policy = policy
 
-    def stage(self, header: DeliveryHeader, delivery: Iterable[bytes]) -> Staging:
+    def stage(
+        self, header: DeliveryHeader, delivery: Iterable[bytes], checkpoint: CheckpointAtEnd = no_checkpoint
+    ) -> Staging:
         """Take in a delivery. With `validate_only` nothing is written and the staging has no id.
+
+        `checkpoint` is asked when the delivery was read to its end.
 
         Raises `HashmatchError`, `StoreUnavailableError` and `StoreDamagedError`; then nothing is staged.
         """
@@ -113,7 +123,7 @@ class Stager:
             approval_digest=approval_digest(digest.digest(), header.list_id, state.last_number, report),
             approvals_required=self._policy.approvals_required,
             request_id=header.request_id,
-            checkpoint=header.checkpoint,
+            checkpoint=checkpoint(),
         )
         if not header.validate_only:
             self._store.stagings.put(staging)

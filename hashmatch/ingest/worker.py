@@ -5,7 +5,8 @@ every answer, and its memory would stay. A delivery is never written to disk: it
 pipe into here. The task, with the sealing key in it, comes first on the same pipe, so that no secret stands in an
 argument or in the environment.
 
-The task and the outcome are MessagePack behind four bytes of length.
+The task and the outcome are MessagePack behind four bytes of length. After the frames of the delivery and the empty one
+that ends it comes one more: the checkpoint of the feed that it was pulled from, or nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from hashmatch.ingest.staging import DeliveryHeader, Stager
+from hashmatch.ingest.staging import CheckpointAtEnd, DeliveryHeader, Stager, no_checkpoint
 from hashmatch.model.clock import SystemClock
 from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.vetting import VettingPolicy
 from hashmatch.store.archive import Archive, ArchiveError
 from hashmatch.store.connection import Connection, StoreUnavailableError
@@ -102,11 +104,13 @@ class StagingOutcome(msgspec.Struct, frozen=True):
     peak_bytes: int = 0
 
 
-def stage(task: StagingTask, delivery: Iterator[bytes]) -> StagingOutcome:
+def stage(
+    task: StagingTask, delivery: Iterator[bytes], checkpoint: CheckpointAtEnd = no_checkpoint
+) -> StagingOutcome:
     """Carry out a task. Raises nothing that a caller could be told of."""
     store = task.access.open()
     try:
-        staging = Stager(store, SystemClock(), task.policy).stage(task.header, delivery)
+        staging = Stager(store, SystemClock(), task.policy).stage(task.header, delivery, checkpoint)
     except HashmatchError as error:
         return StagingOutcome(failure=Failure.of(error))
     except StoreUnavailableError as error:
@@ -144,11 +148,17 @@ def _delivery(stream: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
+def _checkpoint(stream: BinaryIO) -> FeedCheckpoint | None:
+    """What comes after the delivery."""
+    encoded = read_frame(stream)
+    return msgspec.msgpack.decode(encoded, type=FeedCheckpoint) if encoded else None
+
+
 def main() -> None:
     """Take one task. Exits with 1 if the server went away before the delivery was whole."""
     try:
         task = msgspec.msgpack.decode(read_frame(sys.stdin.buffer), type=StagingTask)
-        outcome = stage(task, _delivery(sys.stdin.buffer))
+        outcome = stage(task, _delivery(sys.stdin.buffer), lambda: _checkpoint(sys.stdin.buffer))
     except EOFError:
         sys.exit(1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

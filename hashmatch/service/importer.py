@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from hashmatch.ingest.staging import DeliveryHeader, Stager
+from hashmatch.ingest.staging import CheckpointAtEnd, DeliveryHeader, Stager, no_checkpoint
 from hashmatch.ingest.worker import StagingOutcome, StagingTask, StoreAccess, frame
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.vetting import VettingPolicy
@@ -44,8 +44,10 @@ class Importer:
         self._maximum_bytes = maximum_bytes
         self._places = asyncio.Semaphore(_AT_ONCE)
 
-    async def stage(self, header: DeliveryHeader, chunks: AsyncIterator[bytes]) -> Staging:
-        """Stage a delivery. Raises `HashmatchError`."""
+    async def stage(
+        self, header: DeliveryHeader, chunks: AsyncIterator[bytes], checkpoint: CheckpointAtEnd = no_checkpoint
+    ) -> Staging:
+        """Stage a delivery; `checkpoint` is asked when its last chunk was read. Raises `HashmatchError`."""
         task = StagingTask(access=self._access, policy=self._policy, header=header)
         if self._places.locked():
             raise HashmatchError(
@@ -59,10 +61,10 @@ class Importer:
             async for chunk in bounded:
                 first.append(chunk)
                 if sum(map(len, first)) > SMALL_DELIVERY_BYTES:
-                    outcome = await self._in_process(task, first, bounded)
+                    outcome = await self._in_process(task, first, bounded, checkpoint)
                     break
             else:
-                outcome = StagingOutcome(await asyncio.to_thread(self._stager.stage, header, first))
+                outcome = StagingOutcome(await asyncio.to_thread(self._stager.stage, header, first, checkpoint))
         if outcome.failure is not None:
             raise outcome.failure.error()
         assert outcome.staging is not None
@@ -86,7 +88,9 @@ class Importer:
             if chunk:
                 yield chunk
 
-    async def _in_process(self, task: StagingTask, first: list[bytes], chunks: AsyncIterator[bytes]) -> StagingOutcome:
+    async def _in_process(
+        self, task: StagingTask, first: list[bytes], chunks: AsyncIterator[bytes], checkpoint: CheckpointAtEnd
+    ) -> StagingOutcome:
         # The standard library starts a process without running what others have registered for forks: with the event
         # loop's own way gRPC's handlers run in the child, and now and then its pipe was closed before it began.
         process = await asyncio.to_thread(
@@ -96,7 +100,7 @@ class Importer:
             stdout=subprocess.PIPE,
         )
         try:
-            output = await self._converse(process, task, first, chunks)
+            output = await self._converse(process, task, first, chunks, checkpoint)
         finally:
             # A caller that went away leaves a delivery that is not whole: nothing of it is to be staged.
             if process.poll() is None:
@@ -107,7 +111,12 @@ class Importer:
         return msgspec.msgpack.decode(output[len(frame(b"")) :], type=StagingOutcome)
 
     async def _converse(
-        self, process: subprocess.Popen[bytes], task: StagingTask, first: list[bytes], chunks: AsyncIterator[bytes]
+        self,
+        process: subprocess.Popen[bytes],
+        task: StagingTask,
+        first: list[bytes],
+        chunks: AsyncIterator[bytes],
+        checkpoint: CheckpointAtEnd,
     ) -> bytes:
         """Hand the task and the delivery over; returns what the process says at its end."""
         assert process.stdin is not None
@@ -120,6 +129,9 @@ class Importer:
             async for chunk in chunks:
                 await asyncio.to_thread(process.stdin.write, frame(chunk))
             await asyncio.to_thread(process.stdin.write, frame(b""))
+            reached = checkpoint()
+            at_end = b"" if reached is None else msgspec.msgpack.encode(reached)
+            await asyncio.to_thread(process.stdin.write, frame(at_end))
             await asyncio.to_thread(process.stdin.flush)
         output = await asyncio.to_thread(process.stdout.read)
         await asyncio.to_thread(process.wait)

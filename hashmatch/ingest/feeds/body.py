@@ -1,0 +1,77 @@
+"""What a body is to a round: pages of its own format, and the position that the whole of them reaches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from hashmatch.ingest.feeds.client import FeedClient
+from hashmatch.ingest.feeds.definition import FeedDefinition
+from hashmatch.ingest.feeds.errors import FeedError, FeedFailure
+from hashmatch.model.clock import Clock
+
+
+class Page(NamedTuple):
+    """A document as the body sent it, with the number of its records.
+
+    `position` is None on every page but the last: only the whole range moves a checkpoint.
+    """
+
+    document: bytes
+    records: int
+    position: str | None
+
+
+class Body(Protocol):
+    """The client for one body.
+
+    `format` names the delivery format of its documents. `stale_after` is how many seconds a position can be continued
+    from; after that the body may have forgotten what it removed.
+    """
+
+    format: str
+    stale_after: float
+
+    def connect(self, feed: FeedDefinition, clock: Clock) -> AbstractAsyncContextManager[FeedClient]:
+        """A client with the credentials of the feed. Raises `FeedError`."""
+        ...
+
+    def pages(self, client: FeedClient, feed: FeedDefinition, since: str | None) -> AsyncGenerator[Page, None]:
+        """Everything since a position, or everything there is; the last page, and only that one, has a position.
+
+        Raises `FeedError`.
+        """
+        ...
+
+
+class PageLoop:
+    """Remembers where pages were, and refuses to go there again."""
+
+    def __init__(self, feed: FeedDefinition) -> None:
+        self._seen: set[str] = set()
+        self._maximum = feed.maximum_pages
+
+    def enter(self, place: str) -> None:
+        """Go on to a page. Raises `FeedError` PAGE_LOOP, also if there were too many."""
+        if place in self._seen:
+            raise FeedError(FeedFailure.PAGE_LOOP, f"page {len(self._seen) + 1} is one that was read before")
+        if len(self._seen) >= self._maximum:
+            raise FeedError(FeedFailure.PAGE_LOOP, f"more than {self._maximum} pages")
+        self._seen.add(place)
+
+
+def number_in(position: str) -> float:
+    """A position that is a number. Raises `FeedError` MALFORMED."""
+    try:
+        return float(position)
+    except ValueError:
+        raise FeedError(FeedFailure.MALFORMED, "the checkpoint's position is no number") from None
+
+
+def malformed(what: str, error: msgspec.MsgspecError) -> FeedError:
+    """The error for an answer that is not what the body documents. The library names fields and types, no values."""
+    problem = str(error) if isinstance(error, msgspec.ValidationError) else "is not JSON"
+    return FeedError(FeedFailure.MALFORMED, f"{what}: {problem}")
