@@ -3,11 +3,16 @@
 Only regular files are read. What cannot be read is handed out as `UnreadableFile` in its place and never left out:
 nothing is known of such a file, which is not the same as "on no list". Symbolic links and special files met inside a
 folder are no files of that folder; they are counted by the `Walk` and otherwise passed over.
+
+Where `hashmatch[images]` is installed, pictures have PDQ hashes too: `picture_hashes` computes those of one picture,
+and `hash_file` and `hash_files` do when `Algorithm.PDQ` is among the algorithms.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import io
 import os
 import stat
 import threading
@@ -17,13 +22,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from hashmatch_client._errors import ConfigurationError, HashmatchClientError
 from hashmatch_client._hashes import Algorithm, Hash
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from hashmatch_client._pictures import PictureHasher, PictureHashes
+
 DEFAULT_ALGORITHMS = (Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256)
-FILE_ALGORITHMS = (*DEFAULT_ALGORITHMS, Algorithm.SHA512)
-"""The algorithms that this module computes."""
+DIGEST_ALGORITHMS = (*DEFAULT_ALGORITHMS, Algorithm.SHA512)
+"""The algorithms that this module computes of any file."""
+FILE_ALGORITHMS = (*DIGEST_ALGORITHMS, Algorithm.PDQ)
+"""The algorithms that this module computes: those of any file, and PDQ of a picture if `images_available()`."""
 
 _READ_SIZE = 1024 * 1024
 
@@ -38,11 +51,16 @@ class _Hasher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileHashes:
-    """A file that was read, how many bytes it had, and its hashes in the order that was asked for."""
+    """A file that was read, how many bytes it had, and its hashes: digests in the order that was asked for, then PDQ.
+
+    A picture has a PDQ hash, an animated one up to eight, and what is no picture has none. `picture_problem` says why a
+    picture has none, or not all of them: it cannot be ruled out then that the file is nearly a known one.
+    """
 
     path: str
     size: int
     hashes: tuple[Hash, ...]
+    picture_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,36 @@ class UnreadableFile:
 
 class Stopped(Exception):  # noqa: N818 - an order, not an error
     """Hashing was told to stop."""
+
+
+class PictureError(HashmatchClientError):
+    """A picture whose PDQ cannot be computed, and why."""
+
+
+def images_available() -> bool:
+    """Whether what `hashmatch[images]` installs is there, so that PDQ can be computed. Loads nothing of it."""
+    return all(importlib.util.find_spec(name) is not None for name in ("PIL", "numpy"))
+
+
+def picture_hashes(picture: str | PathLike[str] | Image) -> tuple[Hash, ...]:
+    """The PDQ hashes, with their quality, of a picture: a file, or an image that Pillow has open.
+
+    One, as a rule. An animation has up to eight, of frames spread evenly over it; a picture that is partly transparent
+    has one as it is stored and one as it looks on white. Hashes of a quality below 50 are left out, unless there is no
+    other: then the best of them is handed out. The orientation that EXIF states is honoured.
+
+    Raises `PictureError` if it is no picture, is too large (more than 89 megapixels) or cannot be decoded to its end,
+    `OSError` if the file cannot be read, and `ConfigurationError` without `hashmatch[images]`.
+    """
+    hasher = _picture_hasher()
+    if isinstance(picture, str | PathLike):
+        with open(picture, "rb") as file:  # noqa: PTH123 - paths stay as the caller wrote them
+            found = hasher.of_file(file)
+    else:
+        found = hasher.of_image(picture)
+    if found.problem or not found.hashes:
+        raise PictureError(found.problem or "it is no picture of a kind that is hashed")
+    return found.hashes
 
 
 class Walk:
@@ -111,11 +159,23 @@ def hash_file(
     follow_symlinks: bool = False,
     stop: threading.Event | None = None,
 ) -> FileHashes | UnreadableFile:
-    """Reads a regular file once and computes all its hashes on the way.
+    """Reads a regular file once and computes all its digests on the way, and once more for PDQ if it is a picture.
 
-    A file that grows or shrinks meanwhile is hashed as it was read. Raises `Stopped` soon after `stop` is set.
+    A file that grows or shrinks meanwhile is hashed as it was read. Raises `Stopped` soon after `stop` is set, and
+    `ConfigurationError` if PDQ is asked for without `hashmatch[images]`.
     """
-    name = os.fspath(path)
+    pictures = _picture_hasher() if Algorithm.PDQ in algorithms else None
+    return _hash_file(os.fspath(path), _digests(algorithms), pictures, follow_symlinks=follow_symlinks, stop=stop)
+
+
+def _hash_file(
+    name: str,
+    algorithms: Sequence[Algorithm],
+    pictures: PictureHasher | None,
+    *,
+    follow_symlinks: bool,
+    stop: threading.Event | None,
+) -> FileHashes | UnreadableFile:
     hashers = [_hasher(algorithm) for algorithm in algorithms]
     flags = _OPEN_FLAGS | (0 if follow_symlinks else getattr(os, "O_NOFOLLOW", 0))
     try:
@@ -131,10 +191,25 @@ def hash_file(
                 for hasher in hashers:
                     hasher.update(view[:read])
                 size += read
+            picture = None if pictures is None else _hash_picture(file, pictures, stop)
     except OSError as error:
         return UnreadableFile(name, _problem(error))
     hashes = tuple(Hash(algorithm, hasher.digest()) for algorithm, hasher in zip(algorithms, hashers, strict=True))
-    return FileHashes(name, size, hashes)
+    if picture is None:
+        return FileHashes(name, size, hashes)
+    return FileHashes(name, size, hashes + picture.hashes, picture.problem)
+
+
+def _hash_picture(file: io.FileIO, pictures: PictureHasher, stop: threading.Event | None) -> PictureHashes:
+    file.seek(0)
+    buffered = io.BufferedReader(file, _READ_SIZE)
+    try:
+        picture = pictures.of_file(buffered, stop)
+    finally:
+        buffered.detach()  # whoever opened the file closes it
+    if stop is not None and stop.is_set():
+        raise Stopped
+    return picture
 
 
 @contextmanager
@@ -150,8 +225,11 @@ def hash_files(
         with hash_files(Walk(["reports"])) as files:
             for file in files: ...
 
-    At most a few files a thread are read ahead of what was taken. Leaving the context stops the reading at once.
+    At most a few files a thread are read ahead of what was taken, and no more pixels are decoded at a time than one
+    picture of the greatest size has. Leaving the context stops the reading at once.
     """
+    pictures = _picture_hasher() if Algorithm.PDQ in algorithms else None
+    digests = _digests(algorithms)
     threads = jobs if jobs is not None else available_cores()
     stop = threading.Event()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="hash")
@@ -162,7 +240,9 @@ def hash_files(
             if isinstance(path, UnreadableFile):
                 ahead.append(path)
             else:
-                ahead.append(pool.submit(hash_file, path, algorithms, follow_symlinks=follow_symlinks, stop=stop))
+                ahead.append(
+                    pool.submit(_hash_file, path, digests, pictures, follow_symlinks=follow_symlinks, stop=stop)
+                )
             if len(ahead) >= 4 * threads:
                 yield _result(ahead.popleft())
         while ahead:
@@ -187,8 +267,21 @@ def _result(entry: Future[FileHashes | UnreadableFile] | UnreadableFile) -> File
     return entry if isinstance(entry, UnreadableFile) else entry.result()
 
 
+def _picture_hasher() -> PictureHasher:
+    if not images_available():
+        raise ConfigurationError("PDQ of pictures needs Pillow and numpy: pip install 'hashmatch[images]'")
+    # Not before it is needed: it takes longer to load than all the rest of the client.
+    from hashmatch_client._pictures import PictureHasher
+
+    return PictureHasher()
+
+
+def _digests(algorithms: Sequence[Algorithm]) -> list[Algorithm]:
+    return [algorithm for algorithm in algorithms if algorithm is not Algorithm.PDQ]
+
+
 def _hasher(algorithm: Algorithm) -> _Hasher:
-    if algorithm not in FILE_ALGORITHMS:
+    if algorithm not in DIGEST_ALGORITHMS:
         raise ValueError(f"{algorithm.title} of a file is not computed here")
     return hashlib.new(algorithm.value, usedforsecurity=False)
 

@@ -29,8 +29,10 @@ class Checked:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; NOT_DETERMINED for what could not be asked about."""
-        return Verdict.NOT_DETERMINED if self.answer is None else self.answer.verdict
+        """The verdict; NOT_DETERMINED for what could not be asked about, or only in part and without a match."""
+        if self.answer is None or (self.answer.is_no_known_match and self.subject.problem):
+            return Verdict.NOT_DETERMINED
+        return self.answer.verdict
 
     @property
     def is_test(self) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +21,24 @@ from hashmatch_client.cli.connect import connect
 from hashmatch_client.cli.exits import Exit
 from hashmatch_client.cli.progress import Progress, progress
 from hashmatch_client.cli.reports import CsvReport, JsonLinesReport, JsonReport, Report, TableReport, summary
-from hashmatch_client.cli.subjects import UNREADABLE_FILE, Subject, lines_of, subject_of_file, subjects_of_lines
+from hashmatch_client.cli.subjects import (
+    NOT_A_PICTURE,
+    PICTURE_NOT_HASHED,
+    UNREADABLE_FILE,
+    Subject,
+    lines_of,
+    subject_of_file,
+    subjects_of_lines,
+)
 from hashmatch_client.cli.text import counted
-from hashmatch_client.hashing import DEFAULT_ALGORITHMS, FILE_ALGORITHMS, UnreadableFile, Walk, hash_files
+from hashmatch_client.hashing import (
+    DEFAULT_ALGORITHMS,
+    FILE_ALGORITHMS,
+    UnreadableFile,
+    Walk,
+    hash_files,
+    images_available,
+)
 
 
 def check(arguments: Namespace) -> Exit:
@@ -38,7 +54,7 @@ def _check(arguments: Namespace) -> Exit:
     with ExitStack() as resources:
         client = resources.enter_context(connect(arguments))
         shown = resources.enter_context(_progress(arguments))
-        subjects = resources.enter_context(_subjects(arguments, lambda: _algorithms(arguments, client), shown))
+        subjects = resources.enter_context(_subjects(arguments, lambda: _algorithms(arguments, client, shown), shown))
 
         def ask(items: Sequence[Item]) -> list[ItemAnswer]:
             return client.match_items(
@@ -72,7 +88,7 @@ def _dry_run(arguments: Namespace) -> Exit:
     items = unasked = weight = 0
     with (
         _progress(arguments) as shown,
-        _subjects(arguments, lambda: arguments.algorithms or DEFAULT_ALGORITHMS, shown) as subjects,
+        _subjects(arguments, lambda: arguments.algorithms or _usual_algorithms(), shown) as subjects,
     ):
         for subject in subjects:
             weight += subject.weight
@@ -103,6 +119,8 @@ def _subjects(
             name = "stdin" if arguments.hashes == "-" else arguments.hashes
             yield _warned(subjects_of_lines(lines, name), shown)
         return
+    # What Pillow would say of odd pictures, and where its code says it, is no line for standard error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     walk = Walk(arguments.paths, follow_symlinks=arguments.follow_symlinks)
     with hash_files(walk, algorithms(), jobs=arguments.jobs, follow_symlinks=arguments.follow_symlinks) as files:
         yield _warned(map(subject_of_file, files), shown)
@@ -113,14 +131,24 @@ def _subjects(
 
 def _warned(subjects: Iterator[Subject], shown: Progress) -> Iterator[Subject]:
     for subject in subjects:
-        if subject.item is None:
+        if subject.item is not None:
+            if subject.problem:
+                shown.warn(f"{subject.reference}: {subject.problem}")
+        elif subject.reason in (PICTURE_NOT_HASHED, NOT_A_PICTURE):
+            shown.warn(f"{subject.reference}: not determined: {subject.problem}")
+        else:
             what = "cannot read it" if subject.reason == UNREADABLE_FILE else "no valid hash"
             shown.warn(f"{subject.reference}: not determined: {what}: {subject.problem}")
         yield subject
 
 
-def _algorithms(arguments: Namespace, client: HashmatchClient) -> Sequence[Algorithm]:
-    """The algorithms that were named, or those that the lists in scope carry."""
+def _usual_algorithms() -> Sequence[Algorithm]:
+    """What is computed where nobody can say what the lists carry."""
+    return (*DEFAULT_ALGORITHMS, Algorithm.PDQ) if images_available() else DEFAULT_ALGORITHMS
+
+
+def _algorithms(arguments: Namespace, client: HashmatchClient, shown: Progress) -> Sequence[Algorithm]:
+    """The algorithms that were named, or those that the lists in scope carry. Says what it has to leave out."""
     if arguments.algorithms:
         named: Sequence[Algorithm] = arguments.algorithms
         return named
@@ -134,7 +162,10 @@ def _algorithms(arguments: Namespace, client: HashmatchClient) -> Sequence[Algor
         }
     except NotPermittedError:  # who may match need not be allowed to see the lists
         carried = set()
-    return [algorithm for algorithm in FILE_ALGORITHMS if algorithm in carried] or DEFAULT_ALGORITHMS
+    if Algorithm.PDQ in carried and not images_available():
+        carried.remove(Algorithm.PDQ)
+        shown.warn("left out PDQ, so altered pictures are not found: pip install 'hashmatch[images]'")
+    return [algorithm for algorithm in FILE_ALGORITHMS if algorithm in carried] or _usual_algorithms()
 
 
 @contextmanager

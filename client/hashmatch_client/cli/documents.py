@@ -28,17 +28,20 @@ def checked_document(checked: Checked, *, with_hashes: bool) -> Document:
         "verdict": checked.verdict.value,
         "test": checked.is_test,
         "agreement": "NONE" if answer is None else answer.agreement.value,
-        "causes": [{"reason": subject.reason, "list": ""}] if answer is None else _causes(answer.causes),
+        "causes": [{"reason": subject.reason, "list": ""}] if subject.reason else [],
         "problem": subject.problem,
         "hashes": [],
         "opinions": [] if answer is None else [opinion_document(opinion) for opinion in answer.opinions],
         "epoch": None if answer is None else answer.snapshot.epoch,
     }
     if answer is not None and subject.item is not None:
+        document["causes"] += _causes(answer.causes)
         for asked, said in zip(subject.item.hashes, answer.hashes, strict=True):
             entry: Document = {"algorithm": asked.algorithm.value}
             if with_hashes:
                 entry["value"] = asked.hex
+            if asked.quality is not None:
+                entry["quality"] = asked.quality
             entry |= {
                 "verdict": said.verdict.value,
                 "causes": _causes(said.causes),
@@ -63,6 +66,8 @@ def opinion_document(opinion: Opinion) -> Document:
         "source_key": opinion.source_key,
         "generation": opinion.generation,
         "since_epoch": opinion.since_epoch,
+        "kind": opinion.kind.value,
+        "distance": opinion.distance,
         "stale": opinion.stale,
         "approvals": opinion.vetting.approvals,
         "approvals_required": opinion.vetting.approvals_required,

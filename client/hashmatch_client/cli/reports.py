@@ -30,6 +30,8 @@ _CSV_COLUMNS = (
     "source_key",
     "generation",
     "since_epoch",
+    "kind",
+    "distance",
     "stale",
     "epoch",
 )
@@ -127,7 +129,7 @@ class TableReport:
         if self._rows:
             from hashmatch_client.cli.tables import print_table
 
-            columns = ("Reference", "Verdict", "Body", "List", "Nature", "Label", "Remarks")
+            columns = ("Reference", "Verdict", "Body", "List", "Nature", "Label", "Kind", "Remarks")
             print_table(columns, self._rows, no_color=self._no_color)
             print()
         print(summary(tally))
@@ -156,12 +158,12 @@ def summary(tally: Tally) -> str:
 def _rows(checked: Checked) -> Iterable[tuple[Cell, ...]]:
     subject, answer = checked.subject, checked.answer
     if answer is None:
-        yield (subject.reference, ("not determined", "undetermined"), "", "", "", "", subject.problem)
+        yield (subject.reference, ("not determined", "undetermined"), "", "", "", "", "", subject.problem)
         return
     verdict = _verdict(checked, answer.agreement)
-    causes = "; ".join(map(_cause, answer.causes))
+    causes = "; ".join((*([subject.problem] if subject.problem else []), *map(_cause, answer.causes)))
     if not answer.opinions:
-        yield (subject.reference, verdict, "", "", "", "", causes)
+        yield (subject.reference, verdict, "", "", "", "", "", causes)
         return
     for opinion in answer.opinions:
         remarks = "; ".join(part for part in (_remarks(opinion), causes) if part)
@@ -172,6 +174,7 @@ def _rows(checked: Checked) -> Iterable[tuple[Cell, ...]]:
             opinion.list_id,
             nature_cell(opinion.nature),
             f"{opinion.label} ({opinion.scheme})" if opinion.scheme else opinion.label,
+            _kind(opinion),
             remarks,
         )
 
@@ -182,6 +185,11 @@ def _verdict(checked: Checked, agreement: Agreement) -> Cell:
     if checked.verdict is Verdict.MATCH:
         return ("MATCH (disputed)" if agreement is Agreement.DISPUTED else "MATCH"), "match"
     return words(checked.verdict.value), "undetermined" if checked.verdict is Verdict.NOT_DETERMINED else ""
+
+
+def _kind(opinion: Opinion) -> str:
+    kind = words(opinion.kind.value)
+    return kind if not opinion.distance else f"{kind}, {counted(opinion.distance, 'bit')}"
 
 
 def _remarks(opinion: Opinion) -> str:

@@ -18,6 +18,8 @@ from hashmatch_client.hashing import FileHashes, UnreadableFile
 
 UNREADABLE_FILE = "UNREADABLE_FILE"
 INVALID_HASH = "INVALID_HASH"
+PICTURE_NOT_HASHED = "PICTURE_NOT_HASHED"
+NOT_A_PICTURE = "NOT_A_PICTURE"
 
 _LINE = re.compile(r"(?P<escaped>\\?)(?P<hash>[^\s\\]+)(?:[ \t]+\*?(?P<name>.*\S)?)?\s*")
 _LONGEST_LINE = 64 * 1024
@@ -25,7 +27,10 @@ _LONGEST_LINE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One thing to ask about: its hashes, or, where there are none, why not. `weight` is what progress counts."""
+    """One thing to ask about: its hashes, and, where there are none or not all, why not.
+
+    `weight` is what progress counts.
+    """
 
     reference: str
     weight: int
@@ -38,6 +43,11 @@ def subject_of_file(file: FileHashes | UnreadableFile) -> Subject:
     """The subject that a file is."""
     if isinstance(file, UnreadableFile):
         return Subject(file.path, 0, None, UNREADABLE_FILE, file.problem)
+    if file.picture_problem:
+        problem = f"not hashed as a picture: {file.picture_problem}"
+        return Subject(file.path, file.size, Item(file.hashes) if file.hashes else None, PICTURE_NOT_HASHED, problem)
+    if not file.hashes:
+        return Subject(file.path, file.size, None, NOT_A_PICTURE, "it is no picture, and nothing but PDQ was asked for")
     return Subject(file.path, file.size, Item(file.hashes))
 
 

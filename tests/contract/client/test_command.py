@@ -65,13 +65,13 @@ def test_a_table_shows_what_is_known_and_the_counts_of_all(server, files, run):
     lines = out.splitlines()
     assert code == 10
     assert re.split(r"\s{2,}", lines[0].strip()) == [
-        "Reference", "Verdict", "Body", "List", "Nature", "Label", "Remarks",
+        "Reference", "Verdict", "Body", "List", "Nature", "Label", "Kind", "Remarks",
     ]  # fmt: skip
     assert re.split(r"\s{2,}", lines[2].strip()) == [
-        "report/fixture.jpg", "MATCH (test)", "Operator", "selftest", "TEST", "fixture (demo)",
+        "report/fixture.jpg", "MATCH (test)", "Operator", "selftest", "TEST", "fixture (demo)", "exact",
     ]  # fmt: skip
     assert re.split(r"\s{2,}", lines[3].strip()) == [
-        "report/known.jpg", "MATCH", "Alpha", "alpha", "illegal", "A1 (demo)", "series",
+        "report/known.jpg", "MATCH", "Alpha", "alpha", "illegal", "A1 (demo)", "exact", "series",
     ]  # fmt: skip
     assert lines[-1] == (
         "3 items: 2 matches (1 on test lists only), 1 no known match, 0 not determined; epoch 2; "
@@ -108,6 +108,8 @@ def test_json_lines_are_one_object_an_item_in_order(server, files, run):
         "source_key": "alpha-2",
         "generation": 1,
         "since_epoch": 1,
+        "kind": "EXACT",
+        "distance": None,
         "stale": False,
         "approvals": 2,
         "approvals_required": 2,

@@ -7,7 +7,7 @@ import threading
 import pytest
 from hashmatch_client import Algorithm
 from hashmatch_client.hashing import (
-    FILE_ALGORITHMS,
+    DIGEST_ALGORITHMS,
     FileHashes,
     Stopped,
     UnreadableFile,
@@ -38,7 +38,7 @@ def names(walk, base):
     return [(each if isinstance(each, str) else each.path).removeprefix(f"{base}/") for each in walk]
 
 
-@given(st.binary(max_size=4096), st.lists(st.sampled_from(FILE_ALGORITHMS), unique=True, min_size=1))
+@given(st.binary(max_size=4096), st.lists(st.sampled_from(DIGEST_ALGORITHMS), unique=True, min_size=1))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_reading_gives_every_hash(tmp_path, content, algorithms):
     path = tmp_path / "file"
@@ -124,8 +124,8 @@ def test_leaving_stops_the_reading(tmp_path):
 
 
 def test_an_algorithm_that_is_not_computed_here_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="PDQ"):
-        hash_file(tmp_path / "file", (Algorithm.PDQ,))
+    with pytest.raises(ValueError, match="PhotoDNA"):
+        hash_file(tmp_path / "file", (Algorithm.PHOTODNA,))
 
 
 def test_there_is_at_least_one_core():
