@@ -1,7 +1,8 @@
 """The exact filter: tells in one cache line that a digest is certainly not listed, or under which tags it may be.
 
-It never misses an entry. About three questions in ten thousand are false alarms, which the sealed blocks then settle.
-At the load that `_ENTRIES_PER_BUCKET` sets it takes about 4.4 bytes an entry.
+It never misses an entry. With one list about one question in a million is a false alarm, which the sealed blocks then
+settle; each doubling of the lists doubles that, up to three in ten thousand with 256 of them. At the load that
+`_ENTRIES_PER_BUCKET` sets it takes about 4.4 bytes an entry.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from hashmatch.columns.placement import Placements, PlacementSecret, Words
 from hashmatch.index import kernels
 
 TAGS = 256
-# Up to this many digests are probed without letting go of the interpreter's lock: under half a millisecond.
+# Up to this many digests are probed without letting go of the interpreter's lock: a few tenths of a millisecond.
 HOLDING_LOCK = 16_384
 # Of 32 slots 22 are filled on average: about three buckets in a hundred overflow, by a fraction of their entries.
 _ENTRIES_PER_BUCKET = 22
@@ -34,8 +36,10 @@ class ExactFilter:
         self._secret = (np.uint64(secret.first), np.uint64(secret.second))
         self.entries = sum(len(placed) for _, placed in groups)
         buckets = max(_MINIMUM_BUCKETS, -(-self.entries // _ENTRIES_PER_BUCKET))
+        # What the tags leave over of a byte makes the fingerprint longer.
+        self._spare = 8 - max((tag for tag, _ in groups), default=0).bit_length()
         self._slots = _huge_zeros(buckets * kernels.SLOTS, np.uint16)
-        self._tags = np.zeros(buckets * kernels.SLOTS, np.uint8)
+        self._marks = np.zeros(buckets * kernels.SLOTS, np.uint8)
         # An entry listed many times over fills its bucket: room for the worst case is made when it comes.
         capacity = 1_024 + self.entries // 32
         while not self._fill(groups, capacity):
@@ -44,33 +48,40 @@ class ExactFilter:
 
     def _fill(self, groups: Sequence[tuple[int, Placements]], capacity: int) -> bool:
         overflow = np.empty(capacity, np.uint64)
-        overflow_tags = np.empty(capacity, np.uint8)
+        overflow_marks = np.empty(capacity, np.uint8)
         used = 0
         for tag, placed in groups:
-            used = kernels.fill(placed, tag, self._slots, self._tags, overflow, overflow_tags, used)
+            used = kernels.fill(placed, tag, self._spare, self._slots, self._marks, overflow, overflow_marks, used)
             if used < 0:
                 return False
         order = np.argsort(overflow[:used], kind="stable")
         self._overflow = overflow[:used][order]
-        self._overflow_tags = overflow_tags[:used][order]
+        self._overflow_marks = overflow_marks[:used][order]
+        buckets = len(self._slots) // kernels.SLOTS
+        self._overflow_starts = np.empty(buckets // kernels.OVERFLOW_RUN + 2, np.uint32)
+        kernels.point_at_overflow(self._overflow, self._overflow_starts)
         return True
+
+    @property
+    def _lines(self) -> tuple[npt.NDArray[Any], ...]:
+        return self._slots, self._marks, self._overflow, self._overflow_marks, self._overflow_starts
 
     @property
     def nbytes(self) -> int:
         """The memory that the filter takes, in bytes."""
-        return sum(each.nbytes for each in (self._slots, self._tags, self._overflow, self._overflow_tags))
+        return sum(each.nbytes for each in self._lines)
 
     def candidates(self, words: Words) -> npt.NDArray[np.int32]:
         """Which rows of (n, w) digests may be listed: ascending positions, int32."""
         out = np.empty(len(words), np.int32)
         probe = kernels.probe_few if len(words) <= HOLDING_LOCK else kernels.probe
-        found = probe(words, *self._secret, self._slots, self._overflow, out)
+        found = probe(words, *self._secret, self._spare, *self._lines, out)
         return out[:found]
 
     def tags(self, placed: Placements) -> npt.NDArray[np.bool_]:
         """Under which tags each of (n,) candidates may be listed: (n, 256) bool."""
         out = np.zeros((len(placed), TAGS), np.bool_)
-        kernels.mark_tags(placed, self._slots, self._tags, self._overflow, self._overflow_tags, out)
+        kernels.mark_tags(placed, self._spare, *self._lines, out)
         return out
 
 

@@ -93,10 +93,15 @@ def test_an_empty_filter_lets_nothing_through():
 
 def test_false_alarms_are_few():
     listed, strangers = random_digests(100_000, seed=1), random_digests(300_000, seed=2)
-    made = filter_of((0, listed))
-    # 22 fingerprints of 16 bits beside one another: 3.4 in ten thousand.
-    assert 1e-4 < len(made.candidates(as_words(strangers))) / len(strangers) < 6e-4
-    assert made.nbytes < 6 * len(listed)
+    shares = {}
+    for lists in (1, 16, 256):
+        made = filter_of(*((tag, listed[tag::lists]) for tag in range(lists)))
+        shares[lists] = len(made.candidates(as_words(strangers))) / len(strangers)
+        assert made.nbytes < 6 * len(listed)
+    # 22 fingerprints of 16 bits beside one another: 3.4 in ten thousand. Bits that tags do not need halve it each.
+    assert 1e-4 < shares[256] < 6e-4
+    assert 0 < shares[16] < 6e-5
+    assert shares[1] < 2e-5
 
 
 def test_tags_are_few():
