@@ -35,7 +35,7 @@ def warm_up() -> None:
     positions_in(few, many)
     for rows in (few, keyed):
         for _, parts in pack(rows, block_count(len(rows))):
-            blocks = PlainBlocks(parts, size)
+            blocks = PlainBlocks.of(parts, size)
             blocks.columns()
             blocks.payloads()
             blocks.find(np.zeros(len(rows), np.int64), rows.digests)

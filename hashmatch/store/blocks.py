@@ -77,12 +77,18 @@ class Finds(NamedTuple):
 class PlainBlocks:
     """Some opened blocks, side by side in one buffer."""
 
-    def __init__(self, parts: Sequence[bytes], digest_size: int) -> None:
-        self._data = np.frombuffer(b"".join(parts), np.uint8)
-        edges = np.zeros(len(parts) + 1, np.int64)
-        np.cumsum(np.fromiter((len(part) for part in parts), np.int64, len(parts)), out=edges[1:])
+    def __init__(self, data: npt.NDArray[np.uint8], edges: npt.NDArray[np.int64], digest_size: int) -> None:
+        """Block i is `data[edges[i]:edges[i + 1]]`."""
+        self._data = data
         self._edges = edges
         self._size = digest_size
+
+    @classmethod
+    def of(cls, parts: Sequence[bytes], digest_size: int) -> PlainBlocks:
+        """Blocks given one by one."""
+        edges = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum(np.fromiter((len(part) for part in parts), np.int64, len(parts)), out=edges[1:])
+        return cls(np.frombuffer(b"".join(parts), np.uint8), edges, digest_size)
 
     def __len__(self) -> int:
         return len(self._edges) - 1
@@ -111,12 +117,10 @@ class PlainBlocks:
     @classmethod
     def joined(cls, parts: Sequence[PlainBlocks], digest_size: int) -> PlainBlocks:
         """The blocks of `parts`, one after the other."""
-        whole = cls((), digest_size)
-        whole._data = np.concatenate([part._data for part in parts])
         shifts = np.cumsum([0, *(len(part._data) for part in parts)])
         shifted = [part._edges[:-1] + shift for part, shift in zip(parts, shifts, strict=False)]
-        whole._edges = np.concatenate([*shifted, shifts[-1:]])
-        return whole
+        data = np.concatenate([part._data for part in parts])
+        return cls(data, np.concatenate([*shifted, shifts[-1:]]), digest_size)
 
     def columns(self) -> tuple[Digests, npt.NDArray[np.uint32]]:
         """The digests, (n, size), and refs, (n,), of all rows in order. Raises `BlockError`."""
@@ -188,4 +192,4 @@ def find_in_block(block: bytes, digest: bytes) -> tuple[int, int]:
 
 def payload_of_row(block: bytes, digest_size: int, row: int) -> bytes:
     """The payload of one row of a block; empty where it has none. Raises `BlockError`."""
-    return PlainBlocks([block], digest_size).payload(0, row) if block[1] & kernels.HAS_PAYLOADS else b""
+    return PlainBlocks.of([block], digest_size).payload(0, row) if block[1] & kernels.HAS_PAYLOADS else b""

@@ -19,6 +19,7 @@ from hashmatch.store.archive import Archive, ArchiveWriter
 from hashmatch.store.blocks import BlockError, PlainBlocks, block_count, pack
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
+from hashmatch.trust.batch_opening import Opened
 from hashmatch.trust.sealing import NONCE_SIZE, Sealer, SealingError, SealingKey
 
 # How many blocks travel in one command: about 1 MB.
@@ -63,10 +64,9 @@ class _Seal:
     def seal(self, number: int, plaintext: bytes) -> bytes:
         return self._sealer.seal(number.to_bytes(NONCE_SIZE, "big"), plaintext, self._context)
 
-    def open_blocks(self, numbers: Sequence[int], sealed: Sequence[bytes | None]) -> list[bytes | None]:
-        """Each part in plain; None for one that is missing or does not verify."""
-        nonces = (number.to_bytes(NONCE_SIZE, "big") for number in numbers)
-        return self._sealer.open_many(nonces, sealed, self._context)
+    def open_blocks(self, numbers: Sequence[int], sealed: Sequence[bytes | None]) -> Opened:
+        """The parts in plain; one that is missing or does not verify is not good."""
+        return self._sealer.open_many(numbers, sealed, self._context)
 
     def open(self, number: int, sealed: bytes) -> bytes:
         return self._sealer.open(number.to_bytes(NONCE_SIZE, "big"), sealed, self._context)
@@ -183,27 +183,26 @@ class SegmentReader:
                 raise StoreDamagedError(f"segment {self.info.segment_id}: its statement sets do not verify") from error
         return self._sets
 
-    def fetch(self, numbers: Sequence[int]) -> list[bytes | None]:
-        """The plain blocks of these numbers; None for one that is missing or does not verify.
+    def fetch(self, numbers: Sequence[int]) -> Opened:
+        """The plain blocks of these numbers; one that is missing or does not verify is not good.
 
         Raises `StoreUnavailableError` if the store does not answer.
         """
-        plain: list[bytes | None] = []
+        sealed: list[bytes | None] = []
         for low in range(0, len(numbers), BLOCKS_PER_COMMAND):
             part = numbers[low : low + BLOCKS_PER_COMMAND]
-            sealed_blocks = self._connection.get_many([b"%b%d" % (self._prefix, number) for number in part])
-            plain += self._seal.open_blocks(part, sealed_blocks)
-        return plain
+            sealed += self._connection.get_many([b"%b%d" % (self._prefix, number) for number in part])
+        return self._seal.open_blocks(numbers, sealed)
 
     def read(self) -> Iterator[PlainBlocks]:
         """Every block in order, a few thousand at a time, each verified."""
         for low in range(0, self.info.blocks, BLOCKS_PER_COMMAND):
             numbers = range(low, min(low + BLOCKS_PER_COMMAND, self.info.blocks))
-            parts = self.fetch(numbers)
-            bad = next((number for number, part in zip(numbers, parts, strict=True) if part is None), None)
-            if bad is not None:
+            opened = self.fetch(numbers)
+            if not opened.good.all():
+                bad = low + int(np.argmin(opened.good))
                 raise StoreDamagedError(f"segment {self.info.segment_id}: block {bad} is missing or does not verify")
-            yield PlainBlocks([part for part in parts if part is not None], self.info.digest_size)
+            yield PlainBlocks(opened.data, opened.starts, self.info.digest_size)
 
     def verify(self) -> None:
         """Read everything back. Returns only if the whole segment is there, verifies and has the rows it should."""

@@ -14,6 +14,7 @@ from hashmatch.columns.placement import Digests, Placements, blocks_of
 from hashmatch.model.opinions import StatementSet
 from hashmatch.store.blocks import ABSENT, DAMAGED, BlockError, PlainBlocks, find_in_block, payload_of_row
 from hashmatch.store.segments import SegmentInfo, SegmentReader
+from hashmatch.trust.batch_opening import Opened
 
 
 class Lookup(NamedTuple):
@@ -125,16 +126,14 @@ class StoredSegment:
     def find(self, placed: Placements, digests: Digests) -> Lookup:
         """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
         numbers, positions = np.unique(blocks_of(placed, self.info.blocks), return_inverse=True)
-        blocks = self.blocks(numbers.tolist())
-        good = [block if block is not None else b"" for block in blocks]
+        plain, good = self._plain(numbers.tolist())
         refs = np.full(len(placed), DAMAGED, np.int64)
         rows = np.full(len(placed), ABSENT, np.int64)
-        readable = np.fromiter((block is not None for block in blocks), np.bool_, len(blocks))[positions]
-        plain = PlainBlocks(good, self.info.digest_size)
         try:
-            if readable.all():
+            if good.all():
                 refs, rows = plain.find(positions, digests)
             else:
+                readable = good[positions]
                 refs[readable], rows[readable] = plain.find(positions[readable], digests[readable])
         except BlockError:
             refs[:] = DAMAGED
@@ -150,14 +149,31 @@ class StoredSegment:
         blocks = self._cache.get_many(self.info.segment_id, numbers)
         missing = [index for index, block in enumerate(blocks) if block is None]
         if missing:
-            fetched = self._reader.fetch([numbers[index] for index in missing])
+            wanted = [numbers[index] for index in missing]
+            fetched = self._fetch(wanted).parts()
             for index, block in zip(missing, fetched, strict=True):
                 blocks[index] = block
-            kept = [(numbers[index], block) for index in missing if (block := blocks[index]) is not None]
-            if len(kept) < len(missing):
-                self._cache.damaged.add(self.info.segment_id)
-            self._cache.put_many(self.info.segment_id, kept)
+            self._keep(wanted, fetched)
         return blocks
+
+    def _plain(self, numbers: Sequence[int]) -> tuple[PlainBlocks, npt.NDArray[np.bool_]]:
+        """The plain blocks of these numbers side by side, and which of them are good."""
+        if not self._cache.maximum_bytes:
+            opened = self._fetch(numbers)
+            return PlainBlocks(opened.data, opened.starts, self.info.digest_size), opened.good
+        blocks = self.blocks(numbers)
+        good = np.fromiter((block is not None for block in blocks), np.bool_, len(blocks))
+        return PlainBlocks.of([block or b"" for block in blocks], self.info.digest_size), good
+
+    def _fetch(self, numbers: Sequence[int]) -> Opened:
+        opened = self._reader.fetch(numbers)
+        if not opened.good.all():
+            self._cache.damaged.add(self.info.segment_id)
+        return opened
+
+    def _keep(self, numbers: Sequence[int], fetched: Sequence[bytes | None]) -> None:
+        kept = [(number, block) for number, block in zip(numbers, fetched, strict=True) if block is not None]
+        self._cache.put_many(self.info.segment_id, kept)
 
 
 class ResidentSegment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from hashmatch.trust.batch_opening import Opened, open_batch
+from hashmatch.trust.openssl_kernels import NONCE_SIZE, TAG_SIZE
+
 KEY_SIZE = 32
-NONCE_SIZE = 12
-TAG_SIZE = 16
 
 
 class SealingError(Exception):
@@ -34,6 +35,7 @@ class Sealer:
     """Seals and opens under one derived key."""
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._cipher = AESGCM(key)
 
     def seal(self, nonce: bytes, plaintext: bytes, context: bytes) -> bytes:
@@ -47,16 +49,9 @@ class Sealer:
         except (InvalidTag, ValueError) as error:
             raise SealingError("a sealed value does not verify") from error
 
-    def open_many(self, nonces: Iterable[bytes], sealed: Sequence[bytes | None], context: bytes) -> list[bytes | None]:
-        """The plaintext of each of `sealed`; None for None and for what does not verify."""
-        decrypt = self._cipher.decrypt
-        opened: list[bytes | None] = []
-        for nonce, each in zip(nonces, sealed, strict=True):
-            try:
-                opened.append(None if each is None else decrypt(nonce, each, context))
-            except (InvalidTag, ValueError):
-                opened.append(None)
-        return opened
+    def open_many(self, numbers: Sequence[int], sealed: Sequence[bytes | None], context: bytes) -> Opened:
+        """The plaintexts of values whose nonces are `numbers`, big-endian; None stands for one that is missing."""
+        return open_batch(self._key, numbers, sealed, context)
 
     def seal_with_random_nonce(self, plaintext: bytes, context: bytes) -> bytes:
         """Nonce, ciphertext and tag; for values sealed far fewer than 2^32 times under this key."""

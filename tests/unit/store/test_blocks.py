@@ -60,7 +60,7 @@ def some_rows(draw):
 def test_rows_come_back_as_they_were_packed(rows, blocks):
     parts = packed(rows, blocks)
     assert len(parts) == blocks
-    plain = PlainBlocks(parts, rows.digests.shape[1])
+    plain = PlainBlocks.of(parts, rows.digests.shape[1])
     digests, refs = plain.columns()
     assert np.array_equal(digests, rows.digests)
     assert np.array_equal(refs, rows.refs)
@@ -78,7 +78,7 @@ def test_a_digest_is_found_where_its_placement_says_and_no_other_is(rows, blocks
     digests = np.concatenate([rows.digests, np.frombuffer(b"".join(strangers), np.uint8).reshape(-1, size)])
     numbers = blocks_of(placements(as_words(digests), SECRET), blocks)
     parts = packed(rows, blocks)
-    plain = PlainBlocks(parts, size)
+    plain = PlainBlocks.of(parts, size)
     found = plain.find(numbers, digests)
     held = {digest.tobytes(): row for row, digest in enumerate(rows.digests)}
     for index, digest in enumerate(digests):
@@ -97,7 +97,7 @@ def test_a_digest_is_found_where_its_placement_says_and_no_other_is(rows, blocks
 def test_digests_that_differ_in_one_byte_are_told_apart():
     for size in SIZES:
         one = np.zeros((1, size), np.uint8)
-        plain = PlainBlocks(packed(rows_of(one, [0]), 1), size)
+        plain = PlainBlocks.of(packed(rows_of(one, [0]), 1), size)
         others = np.eye(size, dtype=np.uint8)
         assert np.all(plain.find(np.zeros(size, np.int64), others).refs == kernels.NOT_FOUND)
         assert plain.find(np.zeros(1, np.int64), one).refs.tolist() == [0]
@@ -107,7 +107,7 @@ def test_bytes_that_stand_across_two_rows_are_no_digest():
     """Rows lie side by side: only where one begins may a digest be found."""
     digests = np.array([[1] * 8 + [2] * 8, [2] * 8 + [1] * 8, [2] * 16], np.uint8)
     block = packed(rows_of(digests[:2], [7, 9]), 1)[0]
-    first, second = (PlainBlocks([block], 16).columns()[0][row].tobytes() for row in (0, 1))
+    first, second = (PlainBlocks.of([block], 16).columns()[0][row].tobytes() for row in (0, 1))
     across = (first + second)[8:24]
     assert across == digests[2].tobytes() or across == bytes([1] * 16)
     assert find_in_block(block, across) == (ABSENT, ABSENT)
@@ -121,7 +121,7 @@ def test_many_batches_of_blocks_are_packed_in_order(payloads):
     # More blocks than are packed at once, most of them empty.
     parts = list(pack(rows, 9_001))
     assert [first for first, _ in parts] == [0, 4_096, 8_192]
-    plain = PlainBlocks([part for _, some in parts for part in some], 16)
+    plain = PlainBlocks.of([part for _, some in parts for part in some], 16)
     digests, refs = plain.columns()
     assert np.array_equal(digests, rows.digests)
     assert np.array_equal(refs, rows.refs)
@@ -146,8 +146,8 @@ def test_one_ref_for_all_rows_is_stored_once():
 @given(st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=4))
 def test_joined_blocks_are_the_blocks_side_by_side(groups):
     blocks = [packed(random_rows(3, 20, seed=seed), 1)[0] for seed in range(4)]
-    whole = PlainBlocks.joined([PlainBlocks([blocks[each] for each in group], 20) for group in groups], 20)
-    flat = PlainBlocks([blocks[each] for group in groups for each in group], 20)
+    whole = PlainBlocks.joined([PlainBlocks.of([blocks[each] for each in group], 20) for group in groups], 20)
+    flat = PlainBlocks.of([blocks[each] for group in groups for each in group], 20)
     assert len(whole) == len(flat)
     assert np.array_equal(whole.columns()[0], flat.columns()[0])
 
@@ -167,7 +167,7 @@ def good_block():
     ],
 )
 def test_a_malformed_block_is_an_error_and_no_absence(bad):
-    plain = PlainBlocks([good_block(), bad], 16)
+    plain = PlainBlocks.of([good_block(), bad], 16)
     with pytest.raises(BlockError):
         plain.columns()
     digest = np.zeros((1, 16), np.uint8)
@@ -193,7 +193,7 @@ def test_payloads_that_do_not_add_up_are_an_error(payloads):
     block = packed(random_rows(4, 16, payloads=True), 1)[0]
     plain_size = kernels.HEADER_SIZE + 4 * 16
     with pytest.raises(BlockError):
-        PlainBlocks([block[:plain_size] + payloads], 16).payload(0, 0)
+        PlainBlocks.of([block[:plain_size] + payloads], 16).payload(0, 0)
 
 
 def test_a_payload_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch):
@@ -201,4 +201,4 @@ def test_a_payload_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch):
     block = packed(random_rows(1, 16, payloads=True), 1)[0]
     bomb = zlib.compress((5_000).to_bytes(4, "little") + bytes(5_000))
     with pytest.raises(BlockError):
-        PlainBlocks([block[: kernels.HEADER_SIZE + 16] + bomb], 16).payload(0, 0)
+        PlainBlocks.of([block[: kernels.HEADER_SIZE + 16] + bomb], 16).payload(0, 0)

@@ -171,7 +171,7 @@ def test_a_segment_under_the_name_of_another_is_damage(
         valkey.rename(block_key(store, info, number), block_key(store, other, number))
     valkey.rename(store.keys.sets(info.segment_id), store.keys.sets(other.segment_id))
     reader = store.segments.open(other)
-    assert reader.fetch([0]) == [None]
+    assert reader.fetch([0]).parts() == [None]
     with pytest.raises(StoreDamagedError):
         reader.verify()
 
