@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Placements, PlacementSecret, Words
 from hashmatch.index import kernels
+
+_Array: TypeAlias = npt.NDArray[Any]
 
 TAGS = 256
 # Up to this many digests are probed without letting go of the interpreter's lock: a few tenths of a millisecond.
@@ -63,7 +65,7 @@ class ExactFilter:
         return True
 
     @property
-    def _lines(self) -> tuple[npt.NDArray[Any], ...]:
+    def _lines(self) -> tuple[_Array, _Array, _Array, _Array, _Array]:
         return self._slots, self._marks, self._overflow, self._overflow_marks, self._overflow_starts
 
     @property

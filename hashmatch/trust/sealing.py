@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hashmatch.trust.batch_opening import Opened, open_batch
-from hashmatch.trust.openssl_kernels import NONCE_SIZE, TAG_SIZE
+from hashmatch.trust.openssl_kernels import NONCE_SIZE as NONCE_SIZE
+from hashmatch.trust.openssl_kernels import TAG_SIZE as TAG_SIZE
 
 KEY_SIZE = 32
 
