@@ -70,6 +70,31 @@ def staging_document(staging: pb.Staging) -> Document:
     }
 
 
+def feed_document(feed: pb.Feed) -> Document:
+    """A feed and its last round."""
+    return {
+        "feed": feed.name,
+        "kind": feed.kind,
+        "list": feed.list_id,
+        "interval_seconds": feed.interval.seconds,
+        "running": feed.running,
+        "outcome": feed_outcome(feed) or None,
+        "failure": feed.failure or None,
+        "detail": feed.detail,
+        "started_at": instant(feed, "started_at") or None,
+        "ended_at": instant(feed, "ended_at") or None,
+        "succeeded_at": instant(feed, "succeeded_at") or None,
+        "failed_rounds": feed.failed_rounds,
+        "full": feed.full,
+        "pages": feed.pages,
+        "records": feed.records,
+        "staging_id": feed.staging_id or None,
+        "waiting_staging_id": feed.waiting_staging_id or None,
+        "published_read_at": instant(feed, "published_read_at") or None,
+        "due_at": instant(feed, "due_at") or None,
+    }
+
+
 def event_document(event: pb.HistoryEvent) -> Document:
     """Something that was done."""
     return {
@@ -138,6 +163,11 @@ def state(number: int) -> str:
 def mode(number: int) -> str:
     """The name of a delivery's mode."""
     return _name(pb.DeliveryMode.items(), number, "DELIVERY_MODE_")
+
+
+def feed_outcome(feed: pb.Feed) -> str:
+    """How a feed's last round went; empty if there was none."""
+    return "" if not feed.outcome else _name(pb.FeedOutcome.items(), feed.outcome, "FEED_OUTCOME_")
 
 
 def instant(message: Message, field: str) -> str:

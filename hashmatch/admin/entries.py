@@ -98,6 +98,11 @@ def withdraw(arguments: Namespace) -> Exit:
     return Exit.DONE
 
 
+def hashes_in_file(source: str) -> list[common_pb2.Hash]:
+    """The hashes in a file, each once; `-` is standard input. Raises `InvalidHashError` if any is bad."""
+    return [hash_message(each) for each in _valid(_from_file(source))]
+
+
 def _in_batches(hashes: Sequence[Hash], act: Callable[[list[common_pb2.Hash]], tuple[int, int]]) -> tuple[int, int]:
     """Acts on as many hashes at a time as a call takes; returns the last epoch and the sum of what was changed."""
     epoch = changed = 0

@@ -11,6 +11,7 @@ from hashmatch.admin import values
 from hashmatch.admin.exits import EPILOG
 
 _NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test")
+_VOTED = ("md5", "sha1", "photodna", "pdq")
 _MODES = ("full", "incremental")
 _FORMATS = ("hash-text", "columns")
 _FILE_OPTIONS = {"file", "hashes_file", "profile", "ca_file", "cert_file", "key_file"}
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     _add_unsuppress(commands)
     _add_withdraw(commands)
     _add_history(commands)
+    _add_feed(_group(commands, "feed", "run feeds, see how they stand, give their bodies feedback"))
     return parser
 
 
@@ -288,6 +290,55 @@ def _add_history(commands: Any) -> None:
         "--limit", type=partial(values.at_least, 1), default=50, metavar="N", help="the last N acts (default: 50)"
     )
     _finish(parser, _ROWS)
+
+
+def _add_feed(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "run",
+        ("feeds", "run"),
+        "pull what a body published, now",
+        "Read everything that the body of a feed published since the list's checkpoint, and stage it as one delivery.\n"
+        "It goes on in the server if this command is interrupted. While an earlier round waits to be published,\n"
+        "nothing is read.",
+    )
+    _add_feed_name(parser)
+    parser.add_argument("--full", action="store_true", help="read everything anew; drops a round that waits")
+    parser.add_argument("--drop-waiting", action="store_true", help="drop a round that waits, and read again")
+    _finish(parser, _DOCUMENT, seconds=_SECONDS_TO_STAGE)
+
+    parser = _command(commands, "status", ("feeds", "status"), "show how the feeds stand")
+    parser.add_argument("--feed", default="", dest="name", metavar="NAME", help="only this one")
+    _finish(parser, _ROWS)
+
+    parser = _command(
+        commands,
+        "feedback",
+        ("feeds", "feedback"),
+        "tell a body that an entry is right or wrong",
+        "Tell the body of a feed, in its own form, what you think of an entry. NCMEC needs --key, --algorithm and,\n"
+        "for a negative vote, --reason-id; StopNCII needs --hashes; ThreatExchange needs --key.",
+    )
+    _add_feed_name(parser)
+    parser.add_argument(
+        "opinion", choices=("affirmative", "negative"), help="affirmative: the body is right; negative: it is wrong"
+    )
+    parser.add_argument(
+        "--key", default="", metavar="KEY", help="the entry: MEMBER/ENTRY (NCMEC), a descriptor's id (ThreatExchange)"
+    )
+    parser.add_argument("--algorithm", choices=_VOTED, help="NCMEC: which of the entry's fingerprints is meant")
+    parser.add_argument("--reason-id", default="", metavar="ID", help="NCMEC: why, by the id that it gave the reason")
+    parser.add_argument(
+        "--tag", action="append", default=[], dest="tags", metavar="TEXT", help="StopNCII: a tag; may be repeated"
+    )
+    parser.add_argument(
+        "--hashes", dest="hashes_file", metavar="FILE", help="StopNCII: a file with the one hash; - is standard input"
+    )
+    _finish(parser, _DOCUMENT)
+
+
+def _add_feed_name(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the feed; `feed status` names them")
 
 
 def _group(commands: Any, name: str, text: str) -> Any:

@@ -46,6 +46,8 @@ class ErrorReason(enum.StrEnum):
     ALGORITHM_NOT_SERVED = enum.auto()
     STORE_MISCONFIGURED = enum.auto()
     CANCELLED = enum.auto()
+    FEED_NOT_FOUND = enum.auto()
+    FEED_FAILED = enum.auto()
 
 
 class HashmatchError(Exception):

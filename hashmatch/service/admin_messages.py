@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from hashmatch.model.vetting import VettingReport
 from hashmatch.service import messages
+from hashmatch.service.feeds import FeedReport
 from hashmatch.store.manifest import HistoryRecord
 from hashmatch.store.stagings import DISCARDED, PUBLISHED, STAGED, Staging
 from hashmatch.v1 import list_admin_service_pb2
@@ -73,6 +76,37 @@ def report(found: VettingReport) -> list_admin_service_pb2.VettingReport:
             for each in found.gates
         ],
     )
+
+
+def feed(found: FeedReport) -> list_admin_service_pb2.Feed:
+    """A feed and its last round."""
+    status, checkpoint = found.status, found.checkpoint
+    return list_admin_service_pb2.Feed(
+        name=found.feed.name,
+        kind=found.feed.kind,
+        list_id=found.feed.list,
+        interval=messages.duration(found.feed.interval),
+        running=found.running,
+        outcome=list_admin_service_pb2.FeedOutcome.ValueType(status.outcome or 0),
+        failure=status.reason,
+        detail=status.detail,
+        started_at=_moment(status.started_at),
+        ended_at=_moment(status.ended_at),
+        succeeded_at=_moment(status.succeeded_at),
+        failed_rounds=status.failures,
+        full=status.full,
+        pages=status.pages,
+        records=status.records,
+        staging_id=status.staging_id,
+        waiting_staging_id=found.waiting,
+        published_read_at=None if checkpoint is None else messages.timestamp(checkpoint.read_at),
+        due_at=_moment(found.due_at if status.started_at else 0.0),
+    )
+
+
+def _moment(seconds: float) -> Timestamp | None:
+    """A moment, None for never."""
+    return messages.timestamp(seconds) if seconds else None
 
 
 def history_event(record: HistoryRecord) -> list_admin_service_pb2.HistoryEvent:

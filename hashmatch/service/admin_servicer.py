@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc.aio
 
 from hashmatch.ingest.entry_hashes import EntryHash
+from hashmatch.ingest.feeds.feedback import Feedback, FeedbackOpinion
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import DeliveryHeader
 from hashmatch.ingest.suppressor import Suppressor
@@ -19,6 +20,7 @@ from hashmatch.model.lists import ListDefinition, ListNature, check_list_id
 from hashmatch.model.vetting import DeliveryMode
 from hashmatch.service import admin_messages, messages
 from hashmatch.service.calls import annotate, current_call
+from hashmatch.service.feeds import Feeds
 from hashmatch.service.importer import Importer
 from hashmatch.service.list_servicer import definition_message
 from hashmatch.service.metrics import Metrics
@@ -46,6 +48,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         publisher: Publisher,
         suppressor: Suppressor,
         importer: Importer,
+        feeds: Feeds,
         manifests: ManifestStore,
         metrics: Metrics,
         changed: Callable[[], None],
@@ -53,6 +56,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         self._publisher = publisher
         self._suppressor = suppressor
         self._importer = importer
+        self._feeds = feeds
         self._manifests = manifests
         self._metrics = metrics
         self._changed = changed
@@ -289,6 +293,34 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
             retained=map(messages.generation, retained),
         )
 
+    async def GetFeeds(  # noqa: N802
+        self,
+        request: list_admin_service_pb2.GetFeedsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> list_admin_service_pb2.GetFeedsResponse:
+        """How the feeds stand."""
+        found = [await self._feeds.report(request.name)] if request.name else await self._feeds.reports()
+        return list_admin_service_pb2.GetFeedsResponse(feeds=map(admin_messages.feed, found))
+
+    async def RunFeed(  # noqa: N802
+        self,
+        request: list_admin_service_pb2.RunFeedRequest,
+        context: Context,  # noqa: ARG002
+    ) -> list_admin_service_pb2.RunFeedResponse:
+        """Run a round."""
+        found = await self._feeds.run_now(request.name, full=request.full, again=request.drop_waiting)
+        annotate(list_id=found.feed.list, records=found.status.records)
+        return list_admin_service_pb2.RunFeedResponse(feed=admin_messages.feed(found))
+
+    async def SendFeedFeedback(  # noqa: N802
+        self,
+        request: list_admin_service_pb2.SendFeedFeedbackRequest,
+        context: Context,  # noqa: ARG002
+    ) -> list_admin_service_pb2.SendFeedFeedbackResponse:
+        """Tell a body what we think of an entry."""
+        await self._feeds.send_feedback(request.name, _feedback(request))
+        return list_admin_service_pb2.SendFeedFeedbackResponse()
+
 
 @contextlib.contextmanager
 def _store_errors() -> Iterator[None]:
@@ -352,6 +384,22 @@ def _definition(message: list_service_pb2.ListDefinition) -> ListDefinition:
         jurisdiction=message.jurisdiction,
         max_age=messages.seconds_of(message.max_age),
     )
+
+
+def _feedback(request: list_admin_service_pb2.SendFeedFeedbackRequest) -> Feedback:
+    try:
+        opinion = FeedbackOpinion(request.opinion)
+    except ValueError:
+        raise invalid_field("opinion", "say whether the body is right") from None
+    algorithm = None
+    if request.HasField("hash"):
+        try:
+            algorithm = Algorithm(request.hash.algorithm)
+        except ValueError:
+            raise invalid_field("hash.algorithm", "unspecified or unknown") from None
+    if len(request.source_key) > MAXIMUM_SOURCE_KEY:
+        raise invalid_field("source_key", f"at most {MAXIMUM_SOURCE_KEY} characters")
+    return Feedback(opinion, request.source_key, algorithm, request.hash.value, request.reason_id, tuple(request.tags))
 
 
 def _hashes(found: Iterable[common_pb2.Hash]) -> list[EntryHash]:

@@ -271,6 +271,15 @@ class VettingSection(Section, frozen=True, kw_only=True):
     ] = 300.0
 
 
+class FeedsSection(Section, frozen=True, kw_only=True):
+    """Where deliveries are pulled from. A server with administration runs the feeds; several share the work."""
+
+    file: Annotated[
+        str,
+        Meta(description="The TOML file that defines the feeds; see `docs/feeds.md`. Empty means that there are none."),
+    ] = ""
+
+
 class MetricsSection(Section, frozen=True, kw_only=True):
     """The HTTP listener for Prometheus and probes."""
 
@@ -304,6 +313,7 @@ class Config(Section, frozen=True, kw_only=True):
     sealing: SealingSection = SealingSection()
     matching: MatchingSection = MatchingSection()
     vetting: VettingSection = VettingSection()
+    feeds: FeedsSection = FeedsSection()
     metrics: MetricsSection = MetricsSection()
     logs: LogsSection = LogsSection()
 
@@ -326,6 +336,8 @@ def problems(config: Config) -> Iterator[Problem]:
             "server.maximum_message_bytes",
             f"must be at least {needed} for server.maximum_bulk_digests of {_LARGEST_DIGEST} bytes each",
         )
+    if config.feeds.file and not config.server.admin_listen:
+        yield Problem("feeds.file", "needs server.admin_listen: a server without administration takes in nothing")
     if config.matching.maximum_unconfirmed_seconds <= config.store.poll_interval:
         yield Problem("matching.maximum_unconfirmed_seconds", "must be longer than store.poll_interval")
 

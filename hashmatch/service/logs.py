@@ -49,6 +49,8 @@ class Event(enum.StrEnum):
     SNAPSHOT_LOADED = "snapshot-loaded"
     STORE_STATE = "store-state"
     DELIVERY_STAGED = "delivery-staged"
+    FEED_ROUND = "feed-round"
+    FEED_FAILED = "feed-failed"
     MAINTENANCE_DONE = "maintenance-done"
     MAINTENANCE_FAILED = "maintenance-failed"
     POLICY_RELAXED = "policy-relaxed"
@@ -80,6 +82,8 @@ def configure(*, level: str = "info", format: str = "json", stream: TextIO | Non
     root.addHandler(_StandardLibraryHandler(factory(), chain))
     root.setLevel(number)
     logging.captureWarnings(capture=True)
+    # It tells every URL with its query, where bodies have their cursors.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

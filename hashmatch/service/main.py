@@ -13,6 +13,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from hashmatch.ingest.feeds.definition import FeedDefinitionError
 from hashmatch.model.errors import HashmatchError
 from hashmatch.service import config_text, logs
 from hashmatch.service.command_line import build_parser, flag_settings
@@ -69,6 +70,7 @@ def _serve(loaded: LoadedConfig) -> int:
     try:
         uvloop.run(_run(config))
     except (
+        FeedDefinitionError,
         HashmatchError,
         SealingKeyError,
         SecretError,

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
+from hashmatch.model.feeds import FeedCheckpoint, FeedStatus
 from hashmatch.model.lists import ListNature
 from hashmatch.model.verdicts import UndeterminedReason, Verdict
 from hashmatch.service.call_metrics import CallMetrics, MethodMetrics
@@ -41,6 +42,7 @@ class ListSeries:
     entries: Mapping[Algorithm, int]
     as_of: float
     max_age: float
+    nature: ListNature
 
 
 class Metrics:
@@ -55,6 +57,8 @@ class Metrics:
         # is global to the library, and there is no other.
         disable_created_metrics()
         self.registry = registry
+        self._clock = clock
+        self._lagging: set[str] = set()
         self._define_calls(registry)
         self._define_answers(registry)
         self._define_state(registry)
@@ -141,6 +145,36 @@ class Metrics:
         self.publishes = Counter(
             "hashmatch_publishes_total", "Changes to what is served, by act.", ("act",), registry=registry
         )
+        self.feed_rounds = Counter(
+            "hashmatch_feed_rounds_total", "Rounds of feeds, by outcome.", ("feed", "outcome"), registry=registry
+        )
+        self.feed_records = Counter(
+            "hashmatch_feed_records_total", "Records that bodies sent to feeds.", ("feed",), registry=registry
+        )
+        self.feed_requests = Counter(
+            "hashmatch_feed_requests_total", "Requests to the bodies of feeds.", ("feed",), registry=registry
+        )
+        self.feed_retries = Counter(
+            "hashmatch_feed_retries_total", "Requests that had to be made again.", ("feed",), registry=registry
+        )
+        self._feed_success = Gauge(
+            "hashmatch_feed_last_success_timestamp_seconds",
+            "When a round of the feed was last read to its end and staged; 0 for never.",
+            ("feed",),
+            registry=registry,
+        )
+        self._feed_failures = Gauge(
+            "hashmatch_feed_failed_rounds", "Rounds of the feed that failed in a row.", ("feed",), registry=registry
+        )
+        self._feed_waiting = Gauge(
+            "hashmatch_feed_waiting", "1 if a round of the feed waits to be published.", ("feed",), registry=registry
+        )
+        self._feed_lag = Gauge(
+            "hashmatch_feed_lag_seconds",
+            "How long ago what is published was read from the body; absent if nothing is.",
+            ("feed",),
+            registry=registry,
+        )
         self.approvals_required = Gauge(
             "hashmatch_approvals_required", "Approvals that a generation needs before it is served.", registry=registry
         )
@@ -175,6 +209,19 @@ class Metrics:
     def count_quarantined(self, list_id: str, reason: str, amount: int = 1) -> None:
         """Count fingerprints of a delivery to a list that were quarantined for `reason`, a parser's stable word."""
         self._for_list(self.quarantined, (list_id, reason)).inc(amount)
+
+    def show_feed(self, feed: str, status: FeedStatus, checkpoint: FeedCheckpoint | None, *, waiting: bool) -> None:
+        """Show how a feed stands. Its lag grows from scrape to scrape by itself."""
+        self._feed_success.labels(feed).set(status.succeeded_at)
+        self._feed_failures.labels(feed).set(status.failures)
+        self._feed_waiting.labels(feed).set(waiting)
+        if checkpoint is not None:
+            read_at = checkpoint.read_at
+            self._lagging.add(feed)
+            self._feed_lag.labels(feed).set_function(lambda: self._clock.now() - read_at)
+        elif feed in self._lagging:
+            self._lagging.remove(feed)
+            self._feed_lag.remove(feed)
 
     def show_lists(self, lists: Iterable[ListSeries]) -> None:
         """Show exactly these lists from now on. What was counted for a list that is gone goes with it."""
@@ -215,13 +262,17 @@ class _ListCollector(Collector):
         stale = GaugeMetricFamily(
             "hashmatch_list_stale", "1 if the list is older than its maximum age.", labels=("list_id",)
         )
+        info = GaugeMetricFamily(
+            "hashmatch_list_info", "Always 1; the label has what the list is about.", labels=("list_id", "nature")
+        )
         for list_id, series in shown.items():
+            info.add_metric((list_id, series.nature.name.lower()), 1)
             for algorithm, count in series.entries.items():
                 entries.add_metric((list_id, _algorithm_label(algorithm)), count)
             as_of.add_metric((list_id,), series.as_of)
             max_age.add_metric((list_id,), series.max_age)
             stale.add_metric((list_id,), float(now - series.as_of > series.max_age))
-        yield from (entries, as_of, max_age, stale)
+        yield from (entries, as_of, max_age, stale, info)
 
 
 def _algorithm_label(algorithm: Algorithm | None) -> str:

@@ -32,6 +32,7 @@ from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.answering import Answering
 from hashmatch.service.changes import Changes
 from hashmatch.service.config import Config
+from hashmatch.service.feeds import Feeds, feed_definitions
 from hashmatch.service.health import Health
 from hashmatch.service.importer import Importer
 from hashmatch.service.list_servicer import ListServicer
@@ -235,7 +236,19 @@ class Runner:
             following,
         )
         self._in_background(maintenance.run())
-        return ListAdminServicer(publisher, Suppressor(acts), importer, store.manifests, self.metrics, following.wake)
+        feeds = Feeds(
+            feed_definitions(self._config),
+            store,
+            importer,
+            publisher,
+            self.metrics,
+            self._clock,
+            following.wake,
+        )
+        self._in_background(feeds.run())
+        return ListAdminServicer(
+            publisher, Suppressor(acts), importer, feeds, store.manifests, self.metrics, following.wake
+        )
 
     def _start_monitoring(self) -> str:
         if not self._config.metrics.listen:

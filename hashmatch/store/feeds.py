@@ -50,6 +50,10 @@ class FeedStore:
         """A lease that nobody holds yet. Every round wants one of its own."""
         return FeedLease(self._connection, self._keys.feed_lease(self._id(feed)))
 
+    def is_running(self, feed: str) -> bool:
+        """Whether somebody holds the lease of a feed."""
+        return self._connection.count_existing([self._keys.feed_lease(self._id(feed))]) > 0
+
     def put(self, status: FeedStatus) -> None:
         """Replace the status of a feed."""
         feed_id = self._id(status.feed)

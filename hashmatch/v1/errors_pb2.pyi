@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the store would lose data under memory pressure, or runs with other unsafe settings."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 33
     """CANCELLED: the caller went away."""
+    ERROR_REASON_FEED_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """NOT_FOUND: there is no such feed."""
+    ERROR_REASON_FEED_FAILED: _ErrorReason.ValueType  # 35
+    """ABORTED: the body of a feed did not take what it was sent; metadata has `failure`, a stable word."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons in google.rpc.ErrorInfo of a failed call, under the domain "hashmatch". The reason string is the name
@@ -164,4 +168,8 @@ ERROR_REASON_STORE_MISCONFIGURED: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION: the store would lose data under memory pressure, or runs with other unsafe settings."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 33
 """CANCELLED: the caller went away."""
+ERROR_REASON_FEED_NOT_FOUND: ErrorReason.ValueType  # 34
+"""NOT_FOUND: there is no such feed."""
+ERROR_REASON_FEED_FAILED: ErrorReason.ValueType  # 35
+"""ABORTED: the body of a feed did not take what it was sent; metadata has `failure`, a stable word."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

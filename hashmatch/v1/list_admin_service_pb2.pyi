@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -73,6 +74,62 @@ STAGING_STATE_PUBLISHED: StagingState.ValueType  # 2
 STAGING_STATE_DISCARDED: StagingState.ValueType  # 3
 """Dropped."""
 Global___StagingState: _TypeAlias = StagingState  # noqa: Y015
+
+class _FeedOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEED_OUTCOME_UNSPECIFIED: _FeedOutcome.ValueType  # 0
+    """The feed never ran."""
+    FEED_OUTCOME_STAGED: _FeedOutcome.ValueType  # 1
+    """Everything was read and staged; it waits for approvals and publication."""
+    FEED_OUTCOME_PUBLISHED: _FeedOutcome.ValueType  # 2
+    """Everything was read, staged and published."""
+    FEED_OUTCOME_WAITING: _FeedOutcome.ValueType  # 3
+    """Nothing was read, because an earlier round still waits."""
+    FEED_OUTCOME_FAILED: _FeedOutcome.ValueType  # 4
+    """Nothing was staged."""
+
+class FeedOutcome(_FeedOutcome, metaclass=_FeedOutcomeEnumTypeWrapper):
+    """How a round of a feed went."""
+
+FEED_OUTCOME_UNSPECIFIED: FeedOutcome.ValueType  # 0
+"""The feed never ran."""
+FEED_OUTCOME_STAGED: FeedOutcome.ValueType  # 1
+"""Everything was read and staged; it waits for approvals and publication."""
+FEED_OUTCOME_PUBLISHED: FeedOutcome.ValueType  # 2
+"""Everything was read, staged and published."""
+FEED_OUTCOME_WAITING: FeedOutcome.ValueType  # 3
+"""Nothing was read, because an earlier round still waits."""
+FEED_OUTCOME_FAILED: FeedOutcome.ValueType  # 4
+"""Nothing was staged."""
+Global___FeedOutcome: _TypeAlias = FeedOutcome  # noqa: Y015
+
+class _FeedbackOpinion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackOpinionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackOpinion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_OPINION_UNSPECIFIED: _FeedbackOpinion.ValueType  # 0
+    """Not given; refused."""
+    FEEDBACK_OPINION_AFFIRMATIVE: _FeedbackOpinion.ValueType  # 1
+    """The body is right: NCMEC's affirmative vote, StopNCII's Blocked, ThreatExchange's HELPFUL."""
+    FEEDBACK_OPINION_NEGATIVE: _FeedbackOpinion.ValueType  # 2
+    """The body is wrong: NCMEC's negative vote, StopNCII's NotBlocked, ThreatExchange's DISAGREE_WITH_TAGS."""
+
+class FeedbackOpinion(_FeedbackOpinion, metaclass=_FeedbackOpinionEnumTypeWrapper):
+    """What we think of an entry."""
+
+FEEDBACK_OPINION_UNSPECIFIED: FeedbackOpinion.ValueType  # 0
+"""Not given; refused."""
+FEEDBACK_OPINION_AFFIRMATIVE: FeedbackOpinion.ValueType  # 1
+"""The body is right: NCMEC's affirmative vote, StopNCII's Blocked, ThreatExchange's HELPFUL."""
+FEEDBACK_OPINION_NEGATIVE: FeedbackOpinion.ValueType  # 2
+"""The body is wrong: NCMEC's negative vote, StopNCII's NotBlocked, ThreatExchange's DISAGREE_WITH_TAGS."""
+Global___FeedbackOpinion: _TypeAlias = FeedbackOpinion  # noqa: Y015
 
 @_typing.final
 class DefineListRequest(_message.Message):
@@ -320,6 +377,8 @@ class VettingReport(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     GATES_FIELD_NUMBER: _builtins.int
+    DECLARED_RECORDS_FIELD_NUMBER: _builtins.int
+    OVERLAPS_FIELD_NUMBER: _builtins.int
     records: _builtins.int
     """Records in the delivery (lines or rows that are not blank or comments)."""
     read: _builtins.int
@@ -340,6 +399,8 @@ class VettingReport(_message.Message):
     """Hashes whose opinion changes."""
     unchanged: _builtins.int
     """Hashes that stay as they are."""
+    declared_records: _builtins.int
+    """How many records the delivery itself says that it has; absent if it does not say."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[_list_service_pb2.AlgorithmCount]:
         """The distinct hashes that the generation will have, by algorithm."""
@@ -355,6 +416,10 @@ class VettingReport(_message.Message):
     @_builtins.property
     def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___VettingGate]:
         """What was checked."""
+
+    @_builtins.property
+    def overlaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListOverlap]:
+        """What the delivery has in common with other lists, ordered by list_id; lists without any hash of it are left out."""
 
     def __init__(
         self,
@@ -373,14 +438,62 @@ class VettingReport(_message.Message):
         unchanged: _builtins.int = ...,
         labels: _abc.Iterable[Global___LabelCount] | None = ...,
         gates: _abc.Iterable[Global___VettingGate] | None = ...,
+        declared_records: _builtins.int | None = ...,
+        overlaps: _abc.Iterable[Global___ListOverlap] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_declared_records", b"_declared_records", "declared_records", b"declared_records"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_declared_records", b"_declared_records", "added", b"added", "changed", b"changed", "counts", b"counts", "declared_records", b"declared_records", "duplicates", b"duplicates", "gates", b"gates", "labels", b"labels", "overlaps", b"overlaps", "quarantine", b"quarantine", "quarantined", b"quarantined", "read", b"read", "records", b"records", "removals", b"removals", "removed", b"removed", "stored", b"stored", "unchanged", b"unchanged"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__declared_records: _TypeAlias = _typing.Literal["declared_records"]  # noqa: Y015
+    _WhichOneofArgType__declared_records: _TypeAlias = _typing.Literal["_declared_records", b"_declared_records"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__declared_records) -> _WhichOneofReturnType__declared_records | None: ...
+
+Global___VettingReport: _TypeAlias = VettingReport  # noqa: Y015
+
+@_typing.final
+class ListOverlap(_message.Message):
+    """What a delivery has in common with another list. It tells how many, never which."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    NATURE_FIELD_NUMBER: _builtins.int
+    LOOKED_FOR_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    AGREED_FIELD_NUMBER: _builtins.int
+    DISPUTED_FIELD_NUMBER: _builtins.int
+    list_id: _builtins.str
+    """The other list."""
+    nature: _common_pb2.ListNature.ValueType
+    """What the other list is about."""
+    looked_for: _builtins.int
+    """How many hashes of the delivery were looked for: all of them in a known-good corpus, otherwise at most 20,000 of each
+    algorithm, drawn evenly.
+    """
+    shared: _builtins.int
+    """How many of them the other list has."""
+    agreed: _builtins.int
+    """Of those, how many are said the same of, label for label under one scheme."""
+    disputed: _builtins.int
+    """Of those, of how many something else is said, or what cannot be true at once."""
+    def __init__(
+        self,
+        *,
+        list_id: _builtins.str = ...,
+        nature: _common_pb2.ListNature.ValueType = ...,
+        looked_for: _builtins.int = ...,
+        shared: _builtins.int = ...,
+        agreed: _builtins.int = ...,
+        disputed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "changed", b"changed", "counts", b"counts", "duplicates", b"duplicates", "gates", b"gates", "labels", b"labels", "quarantine", b"quarantine", "quarantined", b"quarantined", "read", b"read", "records", b"records", "removals", b"removals", "removed", b"removed", "stored", b"stored", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed", b"agreed", "disputed", b"disputed", "list_id", b"list_id", "looked_for", b"looked_for", "nature", b"nature", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___VettingReport: _TypeAlias = VettingReport  # noqa: Y015
+Global___ListOverlap: _TypeAlias = ListOverlap  # noqa: Y015
 
 @_typing.final
 class LabelCount(_message.Message):
@@ -1267,3 +1380,272 @@ class GetHistoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetHistoryResponse: _TypeAlias = GetHistoryResponse  # noqa: Y015
+
+@_typing.final
+class Feed(_message.Message):
+    """A feed and its last round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_AT_FIELD_NUMBER: _builtins.int
+    FAILED_ROUNDS_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    STAGING_ID_FIELD_NUMBER: _builtins.int
+    WAITING_STAGING_ID_FIELD_NUMBER: _builtins.int
+    PUBLISHED_READ_AT_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    kind: _builtins.str
+    """What kind of body it reads: ncmec, stopncii, tech-against-terrorism or threatexchange."""
+    list_id: _builtins.str
+    """The list that it delivers to."""
+    running: _builtins.bool
+    """Whether some server runs it at the moment."""
+    outcome: Global___FeedOutcome.ValueType
+    """How the last round went."""
+    failure: _builtins.str
+    """Why it failed: a stable word; empty if it did not."""
+    detail: _builtins.str
+    """The same for people, or what keeps the round from being published."""
+    failed_rounds: _builtins.int
+    """How many rounds failed in a row."""
+    full: _builtins.bool
+    """Whether the last round read everything rather than what changed."""
+    pages: _builtins.int
+    """How many pages it had."""
+    records: _builtins.int
+    """How many records the body sent in it."""
+    staging_id: _builtins.str
+    """The staged generation that it became."""
+    waiting_staging_id: _builtins.str
+    """The staged generation of this feed that can be published; empty if there is none."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """How often it runs."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last round began; absent if there was none."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def succeeded_at(self) -> _timestamp_pb2.Timestamp:
+        """When a round was last read to its end and staged."""
+
+    @_builtins.property
+    def published_read_at(self) -> _timestamp_pb2.Timestamp:
+        """When what is published was read from the body; absent if nothing is."""
+
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """When it runs next, unless a round waits to be published; absent if it runs at once."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        list_id: _builtins.str = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        running: _builtins.bool = ...,
+        outcome: Global___FeedOutcome.ValueType = ...,
+        failure: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        succeeded_at: _timestamp_pb2.Timestamp | None = ...,
+        failed_rounds: _builtins.int = ...,
+        full: _builtins.bool = ...,
+        pages: _builtins.int = ...,
+        records: _builtins.int = ...,
+        staging_id: _builtins.str = ...,
+        waiting_staging_id: _builtins.str = ...,
+        published_read_at: _timestamp_pb2.Timestamp | None = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "ended_at", b"ended_at", "interval", b"interval", "published_read_at", b"published_read_at", "started_at", b"started_at", "succeeded_at", b"succeeded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "due_at", b"due_at", "ended_at", b"ended_at", "failed_rounds", b"failed_rounds", "failure", b"failure", "full", b"full", "interval", b"interval", "kind", b"kind", "list_id", b"list_id", "name", b"name", "outcome", b"outcome", "pages", b"pages", "published_read_at", b"published_read_at", "records", b"records", "running", b"running", "staging_id", b"staging_id", "started_at", b"started_at", "succeeded_at", b"succeeded_at", "waiting_staging_id", b"waiting_staging_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Feed: _TypeAlias = Feed  # noqa: Y015
+
+@_typing.final
+class GetFeedsRequest(_message.Message):
+    """Asks about feeds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Only this one; empty for all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeedsRequest: _TypeAlias = GetFeedsRequest  # noqa: Y015
+
+@_typing.final
+class GetFeedsResponse(_message.Message):
+    """How the feeds stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feed]:
+        """Them, by name."""
+
+    def __init__(
+        self,
+        *,
+        feeds: _abc.Iterable[Global___Feed] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feeds", b"feeds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeedsResponse: _TypeAlias = GetFeedsResponse  # noqa: Y015
+
+@_typing.final
+class RunFeedRequest(_message.Message):
+    """Runs a round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    DROP_WAITING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The feed."""
+    full: _builtins.bool
+    """Read everything, whatever was read before. A round that waits is dropped."""
+    drop_waiting: _builtins.bool
+    """Drop a round that waits to be published, and read again."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        full: _builtins.bool = ...,
+        drop_waiting: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_waiting", b"drop_waiting", "full", b"full", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunFeedRequest: _TypeAlias = RunFeedRequest  # noqa: Y015
+
+@_typing.final
+class RunFeedResponse(_message.Message):
+    """How the round went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feed(self) -> Global___Feed:
+        """The feed after it."""
+
+    def __init__(
+        self,
+        *,
+        feed: Global___Feed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunFeedResponse: _TypeAlias = RunFeedResponse  # noqa: Y015
+
+@_typing.final
+class SendFeedFeedbackRequest(_message.Message):
+    """Tells a body something."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OPINION_FIELD_NUMBER: _builtins.int
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    REASON_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The feed."""
+    opinion: Global___FeedbackOpinion.ValueType
+    """What we think."""
+    source_key: _builtins.str
+    """The body's key of the entry: MEMBER/ENTRY for NCMEC, the descriptor's id for ThreatExchange."""
+    reason_id: _builtins.str
+    """For a negative vote to NCMEC, the id of one of its reasons; may be left out where there is only one."""
+    @_builtins.property
+    def hash(self) -> _common_pb2.Hash:
+        """Which of the entry's hashes is meant. NCMEC needs the algorithm, StopNCII the whole."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For StopNCII; at most 20."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        opinion: Global___FeedbackOpinion.ValueType = ...,
+        source_key: _builtins.str = ...,
+        hash: _common_pb2.Hash | None = ...,
+        reason_id: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "name", b"name", "opinion", b"opinion", "reason_id", b"reason_id", "source_key", b"source_key", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendFeedFeedbackRequest: _TypeAlias = SendFeedFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class SendFeedFeedbackResponse(_message.Message):
+    """The body took it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendFeedFeedbackResponse: _TypeAlias = SendFeedFeedbackResponse  # noqa: Y015

@@ -101,6 +101,21 @@ class ListAdminServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetHistoryRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
+        self.GetFeeds = channel.unary_unary(
+                '/hashmatch.v1.ListAdminService/GetFeeds',
+                request_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetFeedsRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetFeedsResponse.FromString,
+                _registered_method=True)
+        self.RunFeed = channel.unary_unary(
+                '/hashmatch.v1.ListAdminService/RunFeed',
+                request_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.RunFeedRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.RunFeedResponse.FromString,
+                _registered_method=True)
+        self.SendFeedFeedback = channel.unary_unary(
+                '/hashmatch.v1.ListAdminService/SendFeedFeedback',
+                request_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.SendFeedFeedbackRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.SendFeedFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class ListAdminServiceServicer:
@@ -201,6 +216,27 @@ class ListAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFeeds(self, request, context):
+        """Tells how the feeds stand that this server pulls deliveries with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunFeed(self, request, context):
+        """Runs a round of a feed now: reads what its body published and stages it. The round goes on if the caller goes away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendFeedFeedback(self, request, context):
+        """Tells the body of a feed what we think of an entry, in the body's own form. Nothing here changes by it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ListAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -268,6 +304,21 @@ def add_ListAdminServiceServicer_to_server(servicer, server):
                     servicer.GetHistory,
                     request_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetHistoryRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'GetFeeds': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeeds,
+                    request_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetFeedsRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.GetFeedsResponse.SerializeToString,
+            ),
+            'RunFeed': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunFeed,
+                    request_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.RunFeedRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.RunFeedResponse.SerializeToString,
+            ),
+            'SendFeedFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendFeedFeedback,
+                    request_deserializer=hashmatch_dot_v1_dot_list__admin__service__pb2.SendFeedFeedbackRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_list__admin__service__pb2.SendFeedFeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -623,6 +674,87 @@ class ListAdminService:
             '/hashmatch.v1.ListAdminService/GetHistory',
             hashmatch_dot_v1_dot_list__admin__service__pb2.GetHistoryRequest.SerializeToString,
             hashmatch_dot_v1_dot_list__admin__service__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeeds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListAdminService/GetFeeds',
+            hashmatch_dot_v1_dot_list__admin__service__pb2.GetFeedsRequest.SerializeToString,
+            hashmatch_dot_v1_dot_list__admin__service__pb2.GetFeedsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunFeed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListAdminService/RunFeed',
+            hashmatch_dot_v1_dot_list__admin__service__pb2.RunFeedRequest.SerializeToString,
+            hashmatch_dot_v1_dot_list__admin__service__pb2.RunFeedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendFeedFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.ListAdminService/SendFeedFeedback',
+            hashmatch_dot_v1_dot_list__admin__service__pb2.SendFeedFeedbackRequest.SerializeToString,
+            hashmatch_dot_v1_dot_list__admin__service__pb2.SendFeedFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

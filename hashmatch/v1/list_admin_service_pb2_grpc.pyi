@@ -65,6 +65,12 @@ class ListAdminServiceStub:
     """Stops serving a list. Its definition stays, and an earlier generation can be rolled back to."""
     GetHistory: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.GetHistoryRequest, _list_admin_service_pb2.GetHistoryResponse]
     """Pages through what was done, newest first."""
+    GetFeeds: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.GetFeedsRequest, _list_admin_service_pb2.GetFeedsResponse]
+    """Tells how the feeds stand that this server pulls deliveries with."""
+    RunFeed: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.RunFeedRequest, _list_admin_service_pb2.RunFeedResponse]
+    """Runs a round of a feed now: reads what its body published and stages it. The round goes on if the caller goes away."""
+    SendFeedFeedback: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.SendFeedFeedbackRequest, _list_admin_service_pb2.SendFeedFeedbackResponse]
+    """Tells the body of a feed what we think of an entry, in the body's own form. Nothing here changes by it."""
 
 @_typing.type_check_only
 class ListAdminServiceAsyncStub(ListAdminServiceStub):
@@ -103,6 +109,12 @@ class ListAdminServiceAsyncStub(ListAdminServiceStub):
     """Stops serving a list. Its definition stays, and an earlier generation can be rolled back to."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.GetHistoryRequest, _list_admin_service_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """Pages through what was done, newest first."""
+    GetFeeds: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.GetFeedsRequest, _list_admin_service_pb2.GetFeedsResponse]  # type: ignore[assignment]
+    """Tells how the feeds stand that this server pulls deliveries with."""
+    RunFeed: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.RunFeedRequest, _list_admin_service_pb2.RunFeedResponse]  # type: ignore[assignment]
+    """Runs a round of a feed now: reads what its body published and stages it. The round goes on if the caller goes away."""
+    SendFeedFeedback: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.SendFeedFeedbackRequest, _list_admin_service_pb2.SendFeedFeedbackResponse]  # type: ignore[assignment]
+    """Tells the body of a feed what we think of an entry, in the body's own form. Nothing here changes by it."""
 
 class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes what is served. It listens apart from MatchService, for other identities. Every call that takes effect is in
@@ -216,5 +228,29 @@ class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_list_admin_service_pb2.GetHistoryResponse, _abc.Awaitable[_list_admin_service_pb2.GetHistoryResponse]]:
         """Pages through what was done, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetFeeds(
+        self,
+        request: _list_admin_service_pb2.GetFeedsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_list_admin_service_pb2.GetFeedsResponse, _abc.Awaitable[_list_admin_service_pb2.GetFeedsResponse]]:
+        """Tells how the feeds stand that this server pulls deliveries with."""
+
+    @_abc_1.abstractmethod
+    def RunFeed(
+        self,
+        request: _list_admin_service_pb2.RunFeedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_list_admin_service_pb2.RunFeedResponse, _abc.Awaitable[_list_admin_service_pb2.RunFeedResponse]]:
+        """Runs a round of a feed now: reads what its body published and stages it. The round goes on if the caller goes away."""
+
+    @_abc_1.abstractmethod
+    def SendFeedFeedback(
+        self,
+        request: _list_admin_service_pb2.SendFeedFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_list_admin_service_pb2.SendFeedFeedbackResponse, _abc.Awaitable[_list_admin_service_pb2.SendFeedFeedbackResponse]]:
+        """Tells the body of a feed what we think of an entry, in the body's own form. Nothing here changes by it."""
 
 def add_ListAdminServiceServicer_to_server(servicer: ListAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,8 +21,6 @@ class FeedFailure(enum.StrEnum):
     WRONG_NATURE = "wrong-nature"
     NOT_STAGED = "not-staged"
     STORE = "store"
-    LEASE_LOST = "lease-lost"
-    STOPPED = "stopped"
 
 
 class FeedError(Exception):

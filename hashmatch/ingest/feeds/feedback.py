@@ -54,7 +54,8 @@ class Feedback(NamedTuple):
     """One piece of feedback.
 
     `source_key` is the body's key of the entry (NCMEC: MEMBER/ENTRY; ThreatExchange: the descriptor's id). `algorithm`
-    and `digest` say which of its hashes is meant; StopNCII knows entries by nothing else. `reason_id` is one of NCMEC's.
+    and `digest` say which of its hashes is meant; StopNCII knows entries by nothing else. `reason_id` is one of
+    NCMEC's.
     """
 
     opinion: FeedbackOpinion
@@ -108,7 +109,7 @@ async def ncmec_reasons(client: FeedClient, fingerprint_type: str) -> tuple[Reas
 
 async def _vote(feed: FeedDefinition, clock: Clock, feedback: Feedback) -> None:
     member, slash, entry = feedback.source_key.partition("/")
-    if not (slash and member.isascii() and member.isdigit() and entry):
+    if not (slash and member.isascii() and member.isdigit()) or entry in ("", ".", ".."):
         raise invalid_field("source_key", "NCMEC's entries are named MEMBER/ENTRY")
     kind = None if feedback.algorithm is None else _NCMEC_TYPES.get(feedback.algorithm)
     if kind is None:

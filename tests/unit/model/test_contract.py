@@ -7,8 +7,10 @@ import pickle
 
 import pytest
 
+from hashmatch.ingest.feeds.feedback import FeedbackOpinion
 from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, EXACT_ALGORITHMS, Algorithm, algorithm_named
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
+from hashmatch.model.feeds import FeedOutcome
 from hashmatch.model.lists import ListDefinition, ListNature, check_list_id, check_reason
 from hashmatch.model.opinions import Agreement, agreement_of
 from hashmatch.model.verdicts import UndeterminedReason, Verdict
@@ -25,6 +27,8 @@ from hashmatch.v1 import common_pb2, errors_pb2, list_admin_service_pb2
         (Agreement, common_pb2.Agreement),
         (ListNature, common_pb2.ListNature),
         (DeliveryMode, list_admin_service_pb2.DeliveryMode),
+        (FeedOutcome, list_admin_service_pb2.FeedOutcome),
+        (FeedbackOpinion, list_admin_service_pb2.FeedbackOpinion),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )

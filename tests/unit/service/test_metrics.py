@@ -45,12 +45,20 @@ NAMES = {
     "hashmatch_quarantined_total",
     "hashmatch_publishes_total",
     "hashmatch_approvals_required",
+    "hashmatch_feed_rounds_total",
+    "hashmatch_feed_records_total",
+    "hashmatch_feed_requests_total",
+    "hashmatch_feed_retries_total",
+    "hashmatch_feed_last_success_timestamp_seconds",
+    "hashmatch_feed_failed_rounds",
+    "hashmatch_feed_waiting",
+    "hashmatch_feed_lag_seconds",
     "hashmatch_build_info",
 }
 
 
 def a_list(list_id: str, as_of: float = 1_000_000.0) -> ListSeries:
-    return ListSeries(list_id, {Algorithm.SHA256: 10, Algorithm.MD5: 5}, as_of=as_of, max_age=3_600)
+    return ListSeries(list_id, {Algorithm.SHA256: 10, Algorithm.MD5: 5}, as_of=as_of, max_age=3_600, nature=ListNature.ILLEGAL)
 
 
 def fill(metrics: Metrics) -> None:
