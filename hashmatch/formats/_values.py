@@ -17,6 +17,7 @@ Form = Literal["auto", "hex", "base64", "base32"]
 
 _TRUE = frozenset({"y", "yes", "t", "true", "1"})
 _FALSE = frozenset({"n", "no", "f", "false", "0", ""})
+_EMPTY_FILES = frozenset(EMPTY_FILE_DIGESTS.values())
 # Ten digits last until 2286; more of them are milliseconds.
 _UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
@@ -52,17 +53,18 @@ def digest_of(algorithm: Algorithm, text: str, form: Form) -> bytes:
     if algorithm is Algorithm.VPDQ:
         raise Refused("algorithm-not-served")
     size = algorithm.digest_size
-    bare = text.rstrip("=")
-    if form == "auto":
-        form = _form_by_length(size, bare)
-    digest = _DECODERS[form](bare if form != "hex" else text, size)
+    if form == "hex" or (form == "auto" and len(text) == 2 * size):
+        digest = _from_hex(text, size)
+    else:
+        bare = text.rstrip("=")
+        digest = _DECODERS[_form_by_length(size, len(bare)) if form == "auto" else form](bare, size)
     check_fingerprint(algorithm, digest)
     return digest
 
 
 def check_fingerprint(algorithm: Algorithm, digest: bytes) -> None:
     """Refuse a digest of the right size that would accuse the innocent."""
-    if digest == EMPTY_FILE_DIGESTS.get(algorithm):
+    if digest in _EMPTY_FILES:
         raise Refused("empty-file-digest")
     if is_degenerate(algorithm, digest):
         raise Refused("degenerate")
@@ -115,10 +117,11 @@ def _characters(size: int, bits: int) -> int:
     return -(-size * 8 // bits)
 
 
-def _form_by_length(size: int, bare: str) -> Form:
+@functools.lru_cache(maxsize=64)
+def _form_by_length(size: int, length: int) -> Form:
     forms: tuple[tuple[Form, int], ...] = (("hex", 4), ("base32", 5), ("base64", 6))
     for form, bits in forms:
-        if len(bare) == _characters(size, bits):
+        if length == _characters(size, bits):
             return form
     raise Refused("wrong-length")
 
@@ -138,11 +141,11 @@ def _from_base64(bare: str, size: int) -> bytes:
     if len(bare) != _characters(size, 6):
         raise Refused("wrong-length")
     try:
-        digest = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        digest = binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
     except ValueError:
         raise Refused("not-base64") from None
-    # The last character has bits to spare. Where they are set, the text was damaged.
-    if base64.b64encode(digest).decode().rstrip("=") != bare:
+    # The last character may have bits to spare. Where they are set, the text was damaged.
+    if size % 3 and base64.b64encode(digest).decode().rstrip("=") != bare:
         raise Refused("not-base64")
     return digest
 

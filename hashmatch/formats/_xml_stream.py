@@ -6,7 +6,7 @@ megabytes in which no record ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import Protocol
 from xml.parsers import expat
 
 from hashmatch.formats.delivery import DeliveryError
@@ -18,26 +18,48 @@ MAXIMUM_STRETCH = 1_048_576
 _WHITE_SPACE = b" \t\r\n"
 _NO_ELEMENTS = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
 
-# Take the name of an element, "NAMESPACE LOCAL", with its attributes or with the text that stands last in it.
-StartHandler = Callable[[str, dict[str, str]], None]
-EndHandler = Callable[[str, str], None]
+# The root is at depth 1, what it groups records by at 2, a record at 3.
+_GROUP, _RECORD = 2, 3
+
+
+# Something inside a record, in document order: depth (1 for what is right inside the record), name ("NAMESPACE LOCAL"),
+# text, attributes. An element that has attributes is a part when it begins, without text; every element is one when it
+# ends, without attributes, with the text that stands last in it.
+Part = tuple[int, str, str, dict[str, str] | None]
+
+
+class RecordHandler(Protocol):
+    """Takes what documents hold."""
+
+    @property
+    def record(self) -> int:
+        """The number of the last record."""
+        ...
+
+    def start_group(self, name: str, attributes: dict[str, str]) -> None:
+        """Take an element right inside the root."""
+        ...
+
+    def take_record(self, group: str, name: str, parts: list[Part]) -> None:
+        """Take a record that has ended. The list is used again."""
+        ...
 
 
 class XmlDocuments:
-    """Reads one document after the other, each with the element `root`.
+    """Reads one document after the other, each with the element `root`, "NAMESPACE LOCAL".
 
-    `starts` and `ends` are called by depth: the root's is 1. `record` is the number of the record that is being read,
-    for error messages; whoever handles the elements keeps it, and says with `progress` that a record has ended.
-    Raises only `DeliveryError` and what the handlers raise.
+    Raises only `DeliveryError` and what the handler raises.
     """
 
-    def __init__(self, root: str, starts: Mapping[int, StartHandler], ends: Mapping[int, EndHandler]) -> None:
-        self.record = 0
+    def __init__(self, root: str, handler: RecordHandler) -> None:
         self._root = root
-        self._starts = starts
-        self._ends = ends
+        self._handler = handler
         self._documents = 0
-        self._begin()
+        self._fed = 0
+        self._progress_at = 0
+        self._end_tag = 0
+        self._group = ""
+        self._parser = self._begin()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
@@ -58,12 +80,6 @@ class XmlDocuments:
             self._check_stretch(self._fed)
             return
 
-    def progress(self) -> None:
-        """Say that a record has ended."""
-        at = self._parser.CurrentByteIndex
-        self._check_stretch(at)
-        self._progress_at = at
-
     def finish(self) -> None:
         """Take the end of the delivery. Raises `DeliveryError` if it is truncated."""
         if not self._fed and self._documents:
@@ -76,62 +92,84 @@ class XmlDocuments:
                 return
         except (ValueError, LookupError) as error:
             raise self._malformed(error) from None
-        raise DeliveryError("truncated: the document does not end", record=self.record)
+        raise self._error("truncated: the document does not end")
 
-    def _begin(self) -> None:
-        self._depth = 0
-        self._fed = 0
-        self._progress_at = 0
-        self._text: list[str] = []
+    def _begin(self) -> expat.XMLParserType:
+        """A parser for the next document. Its handlers run for every tag, so that they are as short as can be."""
+        depth = 0
+        text: list[str] = []
+        parts: list[Part] = []
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal depth
+            depth += 1
+            text.clear()
+            if depth < _RECORD:
+                self._start_outside(depth, name, attributes)
+            elif attributes and depth > _RECORD:
+                parts.append((depth - _RECORD, name, "", attributes))
+            if depth > MAXIMUM_DEPTH:
+                raise self._error(f"more than {MAXIMUM_DEPTH} elements inside each other")
+
+        def end(name: str) -> None:
+            nonlocal depth
+            if depth > _RECORD:
+                parts.append((depth - _RECORD, name, "".join(text), None))
+            elif depth == _RECORD:
+                self._handler.take_record(self._group, name, parts)
+                parts.clear()
+                self._progress()
+            elif depth < _GROUP:
+                # The parser goes on to the end of what it was given before it lets the exception out.
+                self._end_tag = self._parser.CurrentByteIndex
+                raise _DocumentEnd
+            text.clear()
+            depth -= 1
+
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._refuse_doctype
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
+        parser.StartElementHandler = start
+        parser.EndElementHandler = end
         # The list's own method, so that text costs no call of ours.
-        parser.CharacterDataHandler = self._text.append
-        self._parser = parser
+        parser.CharacterDataHandler = text.append
+        return parser
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._text.clear()
-        self._depth = depth = self._depth + 1
-        if depth == 1 and name != self._root:
+    def _start_outside(self, depth: int, name: str, attributes: dict[str, str]) -> None:
+        if depth == _GROUP:
+            self._group = name
+            self._handler.start_group(name, attributes)
+        elif name != self._root:
             raise DeliveryError(f"the root element is not {self._root.rpartition(' ')[2]} of the format's namespace")
-        if depth > MAXIMUM_DEPTH:
-            raise DeliveryError(f"more than {MAXIMUM_DEPTH} elements inside each other", record=self.record)
-        handle = self._starts.get(depth)
-        if handle is not None:
-            handle(name, attributes)
 
-    def _end(self, name: str) -> None:
-        depth = self._depth
-        self._depth = depth - 1
-        handle = self._ends.get(depth)
-        if handle is not None:
-            handle(name, "".join(self._text))
-        self._text.clear()
-        if depth == 1:
-            raise _DocumentEnd
+    def _progress(self) -> None:
+        """A record has ended."""
+        at = self._parser.CurrentByteIndex
+        self._check_stretch(at)
+        self._progress_at = at
 
     def _after_end(self, data: bytes) -> bytes:
         """What follows the end tag of the root, which may have begun in bytes before `data`."""
-        begins = self._parser.CurrentByteIndex - (self._fed - len(data))
-        end = data.index(b">", max(0, begins)) + 1
+        end = data.index(b">", max(0, self._end_tag - (self._fed - len(data)))) + 1
         self._documents += 1
-        self._begin()
+        self._fed = self._progress_at = 0
+        self._parser = self._begin()
         return data[end:].lstrip(b"\0")
 
     def _check_stretch(self, at: int) -> None:
         if at - self._progress_at > MAXIMUM_STRETCH:
-            raise DeliveryError(f"more than {MAXIMUM_STRETCH} bytes without the end of a record", record=self.record)
+            raise self._error(f"more than {MAXIMUM_STRETCH} bytes without the end of a record")
 
     def _refuse_doctype(self, *_: object) -> None:
-        raise DeliveryError("a document type declaration, which no delivery needs", record=self.record)
+        raise self._error("a document type declaration, which no delivery needs")
+
+    def _error(self, message: str) -> DeliveryError:
+        return DeliveryError(message, record=self._handler.record)
 
     def _malformed(self, error: Exception) -> DeliveryError:
         # The library's own words for the fault, which quote nothing of the document.
         fault = expat.ErrorString(error.code) if isinstance(error, expat.ExpatError) else "unknown encoding"
-        return DeliveryError(f"this is not well-formed XML: {fault}", record=self.record)
+        return self._error(f"this is not well-formed XML: {fault}")
 
 
 class _DocumentEnd(Exception):  # noqa: N818

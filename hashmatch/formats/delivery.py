@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +47,7 @@ class Column:
     removal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedRecord:
+class KeyedRecord(NamedTuple):
     """A record that has a source key: its later states replace its earlier ones. `removed` withdraws the entry.
 
     `as_of`, in seconds since 1970, says which state is the later one in formats where the order of records does not;

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._text import BLOCK_SIZE, Blocks, head_text
 from hashmatch.formats._values import Refused, algorithm_of, at_most, digest_of, moment_of
-from hashmatch.formats._xml_stream import XmlDocuments
+from hashmatch.formats._xml_stream import Part, XmlDocuments
 from hashmatch.formats.delivery import Chunk, ParserOptions
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement
@@ -47,8 +47,7 @@ _TIMESTAMP = f"{NAMESPACE} timestamp"
 _ID = f"{NAMESPACE} id"
 _CLASSIFICATION = f"{NAMESPACE} classification"
 _FINGERPRINTS = f"{NAMESPACE} fingerprints"
-_FEEDBACK = f"{NAMESPACE} feedback"
-_FEEDBACK_WORDS = {
+_FEEDBACK = {
     f"{NAMESPACE} affirmativeFeedback": "affirmative-feedback",
     f"{NAMESPACE} negativeFeedback": "negative-feedback",
 }
@@ -59,14 +58,12 @@ _NOT_SERVED = frozenset({"netclean", "tmkpdqf", "videntifier"})
 
 @dataclass(slots=True)
 class _Entry:
-    """What has been read of the entry that has not ended."""
+    """What the element of an entry says. `fingerprints` are names of types and texts."""
 
-    withdraws: bool
     member: str = ""
     entry_id: str = ""
     timestamp: str = ""
     classification: str = ""
-    # Names of types and values.
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
     feedback: set[str] = field(default_factory=set)
 
@@ -90,15 +87,13 @@ class NcmecParser:
         default = self._collector.default
         self._default = default._replace(scheme=default.scheme or SCHEME)
         self._blocks = Blocks()
-        self._documents = XmlDocuments(
-            f"{NAMESPACE} queryResult",
-            starts={2: self._start_group, 3: self._start_record, 4: self._start_field, 5: self._start_part},
-            ends={2: self._end_group, 3: self._end_record, 4: self._end_field, 5: self._end_part},
-        )
+        self._documents = XmlDocuments(f"{NAMESPACE} queryResult", self)
         self._declared: int | None = 0
-        self._in_group = False
-        self._entry: _Entry | None = None
-        self._field = ""
+
+    @property
+    def record(self) -> int:
+        """The number of the last record."""
+        return self.tally.records
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """Take the next bytes, of any number, cut anywhere."""
@@ -119,74 +114,34 @@ class NcmecParser:
             if self._collector.is_full:
                 yield self._collector.take()
 
-    def _start_group(self, name: str, attributes: dict[str, str]) -> None:
-        self._in_group = name in _GROUPS
-        if not self._in_group:
-            return
-        count = attributes.get("count", "")
-        is_number = count.isascii() and count.isdecimal() and len(count) < 16
-        self._declared = None if self._declared is None or not is_number else self._declared + int(count)
+    def start_group(self, name: str, attributes: dict[str, str]) -> None:
+        """Take an element right inside the root."""
+        if name in _GROUPS:
+            count = attributes.get("count", "")
+            is_number = count.isascii() and count.isdecimal() and len(count) < 16
+            self._declared = None if self._declared is None or not is_number else self._declared + int(count)
 
-    def _end_group(self, _name: str, _text: str) -> None:
-        self._in_group = False
-
-    def _start_record(self, name: str, _attributes: dict[str, str]) -> None:
-        if not self._in_group:
+    def take_record(self, group: str, name: str, parts: list[Part]) -> None:
+        """Take an element two levels inside the root."""
+        if group not in _GROUPS:
             return
         self.tally.records += 1
-        self._documents.record = self.tally.records
-        withdraws = _RECORDS.get(name)
-        if withdraws is None:
-            self._collector.refuse("unknown-record", self.tally.records)
-        else:
-            self._entry = _Entry(withdraws)
-
-    def _start_field(self, name: str, attributes: dict[str, str]) -> None:
-        self._field = name
-        if name == _MEMBER and self._entry is not None:
-            self._entry.member = attributes.get("id", "").strip()
-
-    def _start_part(self, name: str, attributes: dict[str, str]) -> None:
-        if self._field == _FEEDBACK and self._entry is not None and name in _FEEDBACK_WORDS:
-            kind = _bare(attributes.get("type", ""))
-            self._entry.feedback.add(f"{_FEEDBACK_WORDS[name]}:{kind}" if kind else _FEEDBACK_WORDS[name])
-
-    def _end_part(self, name: str, text: str) -> None:
-        text = text.strip()
-        if self._field == _FINGERPRINTS and self._entry is not None and (text or not _is_served(name)):
-            self._entry.fingerprints.append((name, text))
-
-    def _end_field(self, name: str, text: str) -> None:
-        entry = self._entry
-        if entry is None:
-            return
-        if name == _TIMESTAMP:
-            entry.timestamp = text.strip()
-        elif name == _ID:
-            entry.entry_id = text.strip()
-        elif name == _CLASSIFICATION:
-            entry.classification = text.strip()
-
-    def _end_record(self, _name: str, _text: str) -> None:
-        entry = self._entry
-        self._entry = None
-        self._documents.progress()
-        if entry is None:
-            return
-        record = self.tally.records
+        entry = _entry_of(parts)
         try:
-            self._take_entry(record, entry)
+            if name not in _RECORDS:
+                raise Refused("unknown-record")
+            self._take_entry(self.tally.records, entry, withdraws=_RECORDS[name])
         except Refused as refused:
-            self._collector.refuse(refused.reason, record, max(1, len(entry.fingerprints)))
+            self._collector.refuse(refused.reason, self.tally.records, max(1, len(entry.fingerprints)))
 
-    def _take_entry(self, record: int, entry: _Entry) -> None:
+    def _take_entry(self, record: int, entry: _Entry, *, withdraws: bool) -> None:
         key = _key_of(entry)
         label = at_most(entry.classification, "label-too-long")
-        flags = tuple(sorted(at_most(word, "value-too-long") for word in entry.feedback))
-        if not entry.withdraws and not entry.fingerprints:
+        flags = tuple(sorted(at_most(word, "value-too-long") for word in entry.feedback)) if entry.feedback else ()
+        if not withdraws and not entry.fingerprints:
             raise Refused("no-fingerprint")
         updated_on, as_of = self._moment(record, entry.timestamp)
-        if entry.withdraws:
+        if withdraws:
             self._collector.add_key(record, key, removed=True, as_of=as_of)
             return
         default = self._default
@@ -215,6 +170,31 @@ class NcmecParser:
             self._collector.refuse(refused.reason, record)
             return "", 0.0
         return ("", 0.0) if moment is None else (moment.date().isoformat(), moment.timestamp())
+
+
+def _entry_of(parts: list[Part]) -> _Entry:
+    entry = _Entry()
+    inside: list[tuple[str, str]] = []
+    for depth, name, text, attributes in parts:
+        if attributes is not None:
+            if name == _MEMBER and depth == 1:
+                entry.member = attributes.get("id", "").strip()
+            elif name in _FEEDBACK and depth == 2:
+                kind = _bare(attributes.get("type", ""))
+                entry.feedback.add(f"{_FEEDBACK[name]}:{kind}")
+        elif depth == 2:
+            inside.append((name, text.strip()))
+        elif depth == 1:
+            if name == _FINGERPRINTS:
+                entry.fingerprints += [(kind, value) for kind, value in inside if value or not _is_served(kind)]
+            elif name == _TIMESTAMP:
+                entry.timestamp = text.strip()
+            elif name == _ID:
+                entry.entry_id = text.strip()
+            elif name == _CLASSIFICATION:
+                entry.classification = text.strip()
+            inside.clear()
+    return entry
 
 
 def _key_of(entry: _Entry) -> str:

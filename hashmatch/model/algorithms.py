@@ -69,6 +69,8 @@ EMPTY_FILE_DIGESTS = {
 # Published as the distance within which two PDQ codes are of one picture; also the largest that may be asked for.
 PDQ_MAXIMUM_DISTANCE = 31
 
+_PDQ_CODES = frozenset({Algorithm.PDQ, Algorithm.VPDQ})
+
 
 def is_degenerate(algorithm: Algorithm, digest: bytes) -> bool:
     """Whether a value carries no information, so that equality with it, or closeness to it, means nothing.
@@ -77,8 +79,8 @@ def is_degenerate(algorithm: Algorithm, digest: bytes) -> bool:
     repeats a single byte: flat and striped pictures come out so, and whatever is near them is near all of them.
     """
     if digest.count(digest[0]) == len(digest):
-        return digest[0] in (0x00, 0xFF) or algorithm in (Algorithm.PDQ, Algorithm.VPDQ)
-    if algorithm in (Algorithm.PDQ, Algorithm.VPDQ):
+        return digest[0] in (0x00, 0xFF) or algorithm in _PDQ_CODES
+    if algorithm in _PDQ_CODES:
         ones = int.from_bytes(digest, "big").bit_count()
         return min(ones, 256 - ones) <= PDQ_MAXIMUM_DISTANCE
     return False
