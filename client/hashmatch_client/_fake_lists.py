@@ -84,6 +84,7 @@ class Published:
             vetting=common_pb2.Vetting(approvals=2, approvals_required=2, published_at=_stamp()),
             stale=self.source.stale,
             kind=common_pb2.MATCH_KIND_EXACT,
+            classification=common_pb2.Classification(status=common_pb2.CLASSIFICATION_STATUS_UNMAPPED),
         )
 
     def freshness(self) -> common_pb2.ListFreshness:
@@ -221,6 +222,7 @@ def look_up(
     silent = _silent(algorithm, lists, scope)
     if len(bodies) >= max(1, scope.min_sources):
         result.verdict = common_pb2.VERDICT_MATCH
+        result.natures.extend(sorted({opinion.nature for opinion in result.opinions}))
     elif silent:
         result.verdict = common_pb2.VERDICT_NOT_DETERMINED
     else:

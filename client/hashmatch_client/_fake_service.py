@@ -267,7 +267,11 @@ def _item_result(
     results = [look_up(each.algorithm, each.value, lists, scope) for each in item.hashes]
     opinions = [opinion for result in results for opinion in result.opinions]
     return match_service_pb2.ItemResult(
-        reference=item.reference, verdict=item_verdict(results), agreement=agreement_of(opinions), hashes=results
+        reference=item.reference,
+        verdict=item_verdict(results),
+        agreement=agreement_of(opinions),
+        hashes=results,
+        natures=sorted({nature for result in results for nature in result.natures}),
     )
 
 
@@ -283,7 +287,10 @@ def _bulk_response(
             for opinion in result.opinions:
                 opinion.ClearField("source_key")
             finding = match_service_pb2.Finding(
-                agreement=agreement_of(result.opinions), opinions=result.opinions, causes=result.causes
+                agreement=agreement_of(result.opinions),
+                opinions=result.opinions,
+                causes=result.causes,
+                natures=result.natures,
             )
             position = findings.setdefault(finding.SerializeToString(deterministic=True), len(findings))
             if position == len(response.findings):

@@ -76,6 +76,7 @@ class ListNature(enum.Enum):
     SELF_REPORTED = "SELF_REPORTED"
     TERRORIST = "TERRORIST"
     TEST = "TEST"
+    KNOWN_GOOD = "KNOWN_GOOD"
     UNRECOGNISED = "UNRECOGNISED"
 
 
@@ -106,6 +107,26 @@ class Vetting:
 
 
 @dataclass(frozen=True, slots=True)
+class Classification:
+    """What a raw label is known to say, in words that bodies share: never more than holds for all its uses.
+
+    `mapped` is False if the server's mapping does not know the label; nothing follows from that. An empty text says
+    nothing either way. The contract, `hashmatch/v1/common.proto`, names the words.
+    """
+
+    mapped: bool = False
+    mapping_version: int = 0
+    depicted: tuple[str, ...] = ()
+    age: str = ""
+    act: str = ""
+    portrayal: str = ""
+    baseline: str = ""
+
+
+UNCLASSIFIED = Classification()
+
+
+@dataclass(frozen=True, slots=True)
 class Opinion:
     """What one list says of one hash, in the body's own words."""
 
@@ -124,6 +145,7 @@ class Opinion:
     stale: bool
     kind: MatchKind
     distance: int | None
+    classification: Classification = UNCLASSIFIED
 
     @property
     def is_test(self) -> bool:
@@ -188,7 +210,8 @@ class HashAnswer(_Verdicts):
     """The answer for one hash of an item.
 
     Beside a MATCH, `causes` tells which part of the scope could not be consulted. `suppressed` says that the operator
-    withholds at least one opinion; `below_min_sources`, that fewer bodies list the hash than were asked for.
+    withholds at least one opinion; `below_min_sources`, that fewer bodies list the hash than were asked for. `natures`
+    are those of the lists that a MATCH rests on; look there before acting.
     """
 
     algorithm: Algorithm
@@ -197,13 +220,14 @@ class HashAnswer(_Verdicts):
     opinions: tuple[Opinion, ...]
     suppressed: bool
     below_min_sources: bool
+    natures: tuple[ListNature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ItemAnswer(_Verdicts):
     """The answer for one item: the verdict over its hashes, and one answer a hash in the order they were asked.
 
-    `causes` are those given for any of its hashes, each once.
+    `causes` are those given for any of its hashes, each once. `natures` are those of the lists that a MATCH rests on.
     """
 
     reference: str
@@ -213,6 +237,7 @@ class ItemAnswer(_Verdicts):
     hashes: tuple[HashAnswer, ...]
     snapshot: SnapshotInfo
     request_id: str
+    natures: tuple[ListNature, ...] = ()
 
     @property
     def opinions(self) -> tuple[Opinion, ...]:
@@ -228,11 +253,12 @@ class ItemAnswer(_Verdicts):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The opinions that one or more hashes of a bulk batch share."""
+    """The opinions that one or more hashes of a bulk batch share, and the natures of the lists that they are from."""
 
     agreement: Agreement
     opinions: tuple[Opinion, ...]
     causes: tuple[Cause, ...]
+    natures: tuple[ListNature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

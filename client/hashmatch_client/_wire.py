@@ -20,6 +20,7 @@ from hashmatch_client._hashes import Algorithm, Hash, Item, Scope
 from hashmatch_client._results import (
     Agreement,
     Cause,
+    Classification,
     Finding,
     Generation,
     HashAnswer,
@@ -117,6 +118,23 @@ def _vetting(message: common_pb2.Vetting) -> Vetting:
     return Vetting(message.approvals, message.approvals_required, _moment(message, "published_at"))
 
 
+def _classification(message: common_pb2.Classification) -> Classification:
+    return Classification(
+        mapped=message.status == common_pb2.CLASSIFICATION_STATUS_MAPPED,
+        mapping_version=message.mapping_version,
+        depicted=tuple(message.depicted),
+        age=message.age,
+        act=message.act,
+        portrayal=message.portrayal,
+        baseline=message.baseline,
+    )
+
+
+def natures(numbers: Iterable[int]) -> tuple[ListNature, ...]:
+    """The natures of these numbers."""
+    return tuple(_NATURES.get(number, ListNature.UNRECOGNISED) for number in numbers)
+
+
 def opinion(message: common_pb2.Opinion) -> Opinion:
     """One opinion."""
     return Opinion(
@@ -135,6 +153,7 @@ def opinion(message: common_pb2.Opinion) -> Opinion:
         stale=message.stale,
         kind=_KINDS.get(message.kind, MatchKind.UNRECOGNISED),
         distance=message.distance if message.HasField("distance") else None,
+        classification=_classification(message.classification),
     )
 
 
@@ -149,6 +168,7 @@ def hash_answer(asked: Hash, message: match_service_pb2.HashResult) -> HashAnswe
         opinions=tuple(map(opinion, message.opinions)),
         suppressed=message.suppressed,
         below_min_sources=message.below_min_sources,
+        natures=natures(message.natures),
     )
 
 
@@ -167,6 +187,7 @@ def item_answer(
         hashes=hashes,
         snapshot=snapshot,
         request_id=request_id,
+        natures=natures(message.natures),
     )
 
 
@@ -177,7 +198,12 @@ def agreement(number: int) -> Agreement:
 
 def finding(message: match_service_pb2.Finding) -> Finding:
     """One finding of a bulk batch."""
-    return Finding(agreement(message.agreement), tuple(map(opinion, message.opinions)), causes(message.causes))
+    return Finding(
+        agreement(message.agreement),
+        tuple(map(opinion, message.opinions)),
+        causes(message.causes),
+        natures(message.natures),
+    )
 
 
 def undetermined_range(message: match_service_pb2.UndeterminedRange) -> UndeterminedRange:

@@ -82,6 +82,10 @@ class Rows:
             self.kind, take_rows(self.digests, order), self.placed[order], self.refs[order], self.sets, payloads
         )
 
+    def part(self, low: int, high: int) -> Rows:
+        """Rows `low` to `high` without payloads, sharing the columns."""
+        return Rows(self.kind, self.digests[low:high], self.placed[low:high], self.refs[low:high], self.sets)
+
 
 def take_rows(digests: Digests, order: npt.NDArray[np.int64]) -> Digests:
     """The digests in `order`: what fancy indexing does, several times as fast for rows of this size."""

@@ -40,8 +40,9 @@ class SnapshotLoader:
         """The snapshot of `manifest`."""
         ready = {} if previous is None else previous.sources()
         active: dict[Algorithm, dict[str, str]] = {}
-        for list_id, state in manifest.lists.items():
-            for info in () if state.generation is None else state.generation.segments:
+        for list_id, state in manifest.served().items():
+            assert state.generation is not None
+            for info in state.generation.segments:
                 if info.kind in EXACT_ALGORITHMS:
                     active.setdefault(Algorithm(info.kind), {})[info.segment_id] = list_id
         tables = {}
@@ -98,7 +99,7 @@ class SnapshotLoader:
     def _infos(manifest: Manifest, algorithm: Algorithm) -> list[SegmentInfo]:
         return [
             info
-            for state in manifest.lists.values()
+            for state in manifest.served().values()
             if state.generation is not None
             for info in state.generation.segments
             if info.kind == algorithm
@@ -107,9 +108,8 @@ class SnapshotLoader:
     @staticmethod
     def _lists(manifest: Manifest, sources: Mapping[str, SegmentSource]) -> dict[str, LoadedList]:
         lists = {}
-        for list_id, state in manifest.lists.items():
-            if state.generation is None:
-                continue
+        for list_id, state in manifest.served().items():
+            assert state.generation is not None
             chains: dict[int, tuple[SegmentSource, ...]] = {}
             for info in state.generation.segments:
                 # Rows of source keys serve the publisher alone.

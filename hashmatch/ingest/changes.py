@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +36,16 @@ class RowsChange:
 
 @dataclass(slots=True)
 class Changes:
-    """A comparison. Counts are of hashes; `counts` maps algorithms to the hashes that there will be."""
+    """A comparison. Counts are of hashes; `counts` maps algorithms to the hashes that there will be.
+
+    `delivered` are the hashes that the delivery itself states, whether they change anything or not, one `Rows` for each
+    algorithm; `delivered_keys` are the keys of its entries.
+    """
 
     rows: list[RowsChange]
     counts: dict[int, int]
+    delivered: Sequence[Rows] = ()
+    delivered_keys: Sequence[str] = ()
     stored: int = 0
     duplicates: int = 0
     added: int = 0
@@ -60,6 +66,8 @@ def changes_of(
         changes.stored += stored
         changes.duplicates += repeated
     changes.duplicates += entries.superseded
+    changes.delivered = [rows for _, rows in sorted(delivered.items())]
+    changes.delivered_keys = entries.keys
     if mode is DeliveryMode.FULL:
         if entries.keyed:
             delivered[SOURCE_KEYS] = source_key_rows(hashes_by_key(delivered, entries), (), secret)

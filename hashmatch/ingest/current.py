@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Digests, PlacementSecret, as_words, placements
-from hashmatch.columns.rows import SOURCE_KEYS, Rows, empty_rows, overlay
+from hashmatch.columns.rows import SOURCE_KEYS, Rows, empty_rows, overlay, positions_in
 from hashmatch.columns.source_keys import source_key_digest
 from hashmatch.ingest.entry_hashes import EntryHash, unpack_entry_hashes
 from hashmatch.model.opinions import StatementSet
@@ -18,6 +18,9 @@ from hashmatch.store.segments import SegmentInfo, SegmentStore, StoreDamagedErro
 from hashmatch.store.sources import BlockCache, ChainLookup, SegmentSource, find_in_chain, open_segment
 
 _CACHE_BYTES = 64 << 20
+# A lookup costs about what reading a block does, and a block has this many rows.
+_ROWS_A_LOOKUP = 32
+_LOOKUPS = 65_536
 
 
 class Held:
@@ -88,6 +91,33 @@ class CurrentList:
         """What the list has of (n, size) digests."""
         chain = self.chain(kind)
         return Held(chain, find_in_chain(chain, placements(as_words(digests), self._secret), digests))
+
+    def lists(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which of the rows the list has: (n,) bool. Looked up one by one if they are few, else in one pass."""
+        chain = [info for info in self.infos if info.kind == rows.kind]
+        if len(rows) * _ROWS_A_LOOKUP > sum(info.rows for info in chain):
+            return self._listed_in_passing(rows, chain)
+        listed = np.zeros(len(rows), np.bool_)
+        for low in range(0, len(rows) if chain else 0, _LOOKUPS):
+            part = slice(low, low + _LOOKUPS)
+            listed[part] = self.held(rows.kind, rows.digests[part]).numbers >= 0
+        return listed
+
+    def _listed_in_passing(self, rows: Rows, chain: Sequence[SegmentInfo]) -> npt.NDArray[np.bool_]:
+        listed = np.zeros(len(rows), np.bool_)
+        for info in chain:
+            reader = self._segments.open(info)
+            for digests, refs, _ in reader.checked_columns(reader.read()):
+                passing = Rows(info.kind, digests, placements(as_words(digests), self._secret), refs, reader.sets)
+                if not len(passing):
+                    continue
+                low = int(np.searchsorted(rows.placed, passing.placed[0], "left"))
+                high = int(np.searchsorted(rows.placed, passing.placed[-1], "right"))
+                positions = positions_in(rows.part(low, high), passing)
+                found = np.flatnonzero(positions >= 0)
+                # Oldest segment first: what a newer one says, also that a digest is gone, takes the place.
+                listed[low + found] = passing.live[positions[found]]
+        return listed
 
     def rows(self, kind: int) -> Rows:
         """Everything of a kind, without what was removed."""

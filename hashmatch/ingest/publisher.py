@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import msgspec
 
 from hashmatch.ingest.acts import Acts, with_state
-from hashmatch.ingest.changes import Changes, withdrawal_of
+from hashmatch.ingest.changes import Changes, RowsChange, withdrawal_of
 from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.entry_hashes import EntryHash
 from hashmatch.ingest.staging import write_segment
+from hashmatch.ingest.withdrawn import with_withdrawals
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.lists import ListDefinition, check_reason
 from hashmatch.store.manifest import Generation, ListState, Manifest, ManifestConflictError
@@ -43,6 +44,9 @@ class Publisher:
 
         def change(manifest: Manifest, epoch: int) -> Manifest:
             state = manifest.lists.get(definition.list_id)
+            if state is not None and state.last_number and state.definition.nature is not definition.nature:
+                # What was vetted as one thing would be served as another.
+                raise invalid_field("nature", "is settled by the first publication; define another list")
             state = (
                 ListState(definition=definition)
                 if state is None
@@ -121,6 +125,10 @@ class Publisher:
             if state.last_number != staging.base_number:
                 raise HashmatchError(
                     ErrorReason.STAGING_OUTDATED, "the list has changed since the generation was staged; stage it again"
+                )
+            if staging.nature not in (None, state.definition.nature):
+                raise HashmatchError(
+                    ErrorReason.STAGING_OUTDATED, "the delivery was vetted for a list of another nature; stage it again"
                 )
             generation = Generation(
                 number=state.last_number + 1,
@@ -240,21 +248,19 @@ class Publisher:
 
         def change(manifest: Manifest, epoch: int) -> Manifest:
             state = manifest.state(list_id)
-            if state.generation is None:
+            served = state.generation
+            if served is None:
                 raise HashmatchError(ErrorReason.GENERATION_NOT_FOUND, "the list serves nothing")
             current = CurrentList(state, manifest.placement, self._store.segments)
             number = state.last_number + 1
             changes, missing = withdrawal_of(list(hashes), list(source_keys), current, manifest.placement, number)
             outcome[:] = [(changes, missing)]
-            written = []
-            for each in () if validate_only else changes.rows:
-                segment = None if each.rows is None else write_segment(self._store, self._clock, each)
-                written.append(KindChange(each.kind, segment, each.replace))
-            for each_written in written:
-                if each_written.segment is not None:
-                    self._store.segments.open(each_written.segment).verify()
+            written: list[KindChange] = []
+            if not validate_only:
+                written = [self._write(each) for each in changes.rows]
+                state = self._with_record_of(changes, state, manifest)
             generation = msgspec.structs.replace(
-                state.generation,
+                served,
                 number=number,
                 epoch=epoch,
                 published_at=self._clock.now(),
@@ -304,6 +310,20 @@ class Publisher:
             return False
         return True
 
+    def _write(self, change: RowsChange) -> KindChange:
+        """Write a change, and read back what was written."""
+        if change.rows is None:
+            return KindChange(change.kind, None, change.replace)
+        segment = write_segment(self._store, self._clock, change)
+        self._store.segments.open(segment).verify()
+        return KindChange(change.kind, segment, change.replace)
+
+    def _with_record_of(self, withdrawal: Changes, state: ListState, manifest: Manifest) -> ListState:
+        """The state with a record of what a withdrawal takes off the list."""
+        rows = with_withdrawals(state.withdrawn, withdrawal.rows, manifest.placement, self._store.segments)
+        written = [self._write(RowsChange(each.kind, each, replace=True)) for each in rows]
+        return msgspec.structs.replace(state, withdrawn=_with_changes(state.withdrawn, written))
+
     def _check_approvals(self, staging: Staging) -> None:
         required = self._policy.approvals_required
         if len(staging.approvals) < required:
@@ -330,8 +350,11 @@ class Publisher:
 
 def _chain(state: ListState, changes: Sequence[KindChange]) -> tuple[SegmentInfo, ...]:
     """The segments after the changes, of each kind oldest first."""
+    return _with_changes(() if state.generation is None else state.generation.segments, changes)
+
+
+def _with_changes(current: Sequence[SegmentInfo], changes: Sequence[KindChange]) -> tuple[SegmentInfo, ...]:
     replaced = {change.kind for change in changes if change.replace}
-    current = () if state.generation is None else state.generation.segments
     kept = [info for info in current if info.kind not in replaced]
     return (*kept, *(change.segment for change in changes if change.segment is not None))
 

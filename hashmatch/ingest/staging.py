@@ -10,10 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 
 from hashmatch.formats.delivery import ParserOptions
-from hashmatch.formats.registry import open_parser
+from hashmatch.formats.registry import format_named, open_parser
 from hashmatch.ingest.assembly import Assembler
 from hashmatch.ingest.changes import Changes, RowsChange, changes_of
 from hashmatch.ingest.current import CurrentList
+from hashmatch.ingest.evidence import gather
 from hashmatch.ingest.vetting import report_on
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
@@ -124,6 +125,7 @@ class Stager:
             approvals_required=self._policy.approvals_required,
             request_id=header.request_id,
             checkpoint=checkpoint(),
+            nature=state.definition.nature,
         )
         if not header.validate_only:
             self._store.stagings.put(staging)
@@ -136,6 +138,7 @@ class Stager:
         if sealed is None:
             raise list_not_found(header.list_id)
         definition = sealed.manifest.state(header.list_id).definition
+        check_nature_of(header.format, definition)
         open_parser(header.format, _options(header, definition))
         return sealed.manifest
 
@@ -177,13 +180,27 @@ class Stager:
         current = CurrentList(state, manifest.placement, self._store.segments)
         before = sum(current.counts.values())
         changes = changes_of(entries, header.mode, current, manifest.placement, state.last_number + 1)
-        report = report_on(parser.tally, changes, before, self._policy, declared_records=header.declared_records)
+        evidence = gather(changes, current, manifest, self._store)
+        report = report_on(
+            parser.tally, changes, before, self._policy, evidence, declared_records=header.declared_records
+        )
         return report, changes, size
 
     def _write(self, change: RowsChange) -> KindChange:
         if change.rows is None:
             return KindChange(change.kind, None, replace=True)
         return KindChange(change.kind, write_segment(self._store, self._clock, change), change.replace)
+
+
+def check_nature_of(format_name: str, definition: ListDefinition) -> None:
+    """Raise `HashmatchError` for a delivery of known-good files to a list that answers are given from.
+
+    A corpus takes any format: it accuses nobody, and bodies deliver harmless files in the formats of their other lists.
+    """
+    if format_named(format_name).known_good and definition.nature.is_served:
+        raise invalid_field(
+            "header.format", f"{format_name} carries known-good files: only a list of the nature known-good takes them"
+        )
 
 
 def _options(header: DeliveryHeader, definition: ListDefinition) -> ParserOptions:

@@ -8,15 +8,30 @@ import numpy as np
 
 from hashmatch.formats.delivery import Tally
 from hashmatch.ingest.changes import Changes
+from hashmatch.ingest.evidence import Evidence
+from hashmatch.ingest.near_duplicates import Density
+from hashmatch.model.lists import ListNature
 from hashmatch.model.vetting import Gate, LabelCount, QuarantineCount, VettingPolicy, VettingReport
 
 MAXIMUM_LABELS = 100
+# What parsers call the values that `is_degenerate` or the digests of nothing describe.
+DEGENERATE_REASONS = ("degenerate", "empty-file-digest")
+
+
+# Below this many hashes a share says nothing of where they come from.
+_TELLING = 1_000
 
 
 def report_on(
-    tally: Tally, changes: Changes, before: int, policy: VettingPolicy, *, declared_records: int | None
+    tally: Tally,
+    changes: Changes,
+    before: int,
+    policy: VettingPolicy,
+    evidence: Evidence,
+    *,
+    declared_records: int | None,
 ) -> VettingReport:
-    """The vetting report of a delivery to a list that had `before` hashes."""
+    """The vetting report of a delivery to a list that had `before` hashes; `declared_records` is what came with it."""
     quarantined = sum(tally.quarantined.values())
     accounted = changes.stored + changes.duplicates + quarantined + tally.removals
     after = sum(changes.counts.values())
@@ -40,14 +55,18 @@ def report_on(
         gates.append(
             _share("additions", changes.added, before, policy.maximum_added_fraction, "is added to the list's hashes")
         )
-    if declared_records is not None:
-        gates.append(
-            Gate(
-                "declared-count",
-                tally.records == declared_records,
-                f"the body declares {declared_records} records, the delivery has {tally.records}",
-            )
-        )
+    for name, who, declared in (
+        ("declared-count", "the importer", declared_records),
+        ("own-count", "the delivery", tally.declared_records),
+    ):
+        if declared is not None:
+            detail = f"{who} declares {declared} records, {tally.records} were read"
+            gates.append(Gate(name, tally.records == declared, detail))
+    gates.append(_degenerate(tally, evidence))
+    if evidence.nature.is_served:
+        gates += _standing_against(evidence, policy)
+    if evidence.density is not None:
+        gates.append(_near_duplicates(evidence.density, policy))
     return VettingReport(
         records=tally.records,
         read=tally.read,
@@ -67,12 +86,82 @@ def report_on(
         ),
         labels=_labels(changes),
         gates=tuple(gates),
+        declared_records=tally.declared_records,
+        overlaps=evidence.overlaps,
     )
 
 
 def _share(name: str, part: int, whole: int, limit: float, what: str) -> Gate:
     share = part / whole if whole else 0.0
     return Gate(name, share <= limit, f"{share:.2%} {what} ({part} of {whole}); the policy allows {limit:.2%}")
+
+
+def _degenerate(tally: Tally, evidence: Evidence) -> Gate:
+    refused = sum(tally.quarantined[reason] for reason in DEGENERATE_REASONS)
+    return Gate(
+        "degenerate",
+        not evidence.degenerate,
+        f"{evidence.degenerate} values that match without meaning anything were taken in, {refused} were quarantined",
+        acceptable=False,
+    )
+
+
+def _standing_against(evidence: Evidence, policy: VettingPolicy) -> list[Gate]:
+    """The gates on what stands against serving the delivery's hashes."""
+    return [
+        Gate(
+            "known-good",
+            # Nobody is accused by a test list, and its fixtures are harmless by intention.
+            evidence.harmless_served <= policy.maximum_known_good_hashes or evidence.nature is ListNature.TEST,
+            f"{evidence.harmless} hashes are in {evidence.corpora} known-good corpora"
+            f"{_by_corpus(evidence)}, {evidence.harmless - evidence.harmless_served} of them suppressed; the policy "
+            f"allows {policy.maximum_known_good_hashes}",
+        ),
+        Gate(
+            "suppressed",
+            evidence.suppressed_added <= policy.maximum_suppressed_hashes,
+            f"{evidence.suppressed_added} hashes that the list does not have are suppressed and would be added, "
+            f"{evidence.suppressed} suppressed ones are delivered in all; the policy allows "
+            f"{policy.maximum_suppressed_hashes}",
+        ),
+        Gate(
+            "withdrawn",
+            evidence.returned_hashes + evidence.returned_entries <= policy.maximum_returned_entries,
+            f"{evidence.returned_hashes} hashes and {evidence.returned_entries} entries that were withdrawn at the "
+            f"body's word come back; the policy allows {policy.maximum_returned_entries}",
+        ),
+        _agreement(evidence, policy),
+    ]
+
+
+def _by_corpus(evidence: Evidence) -> str:
+    shares = [f"{each.shared} in {each.list_id}" for each in evidence.overlaps if not each.nature.is_served]
+    return f" ({', '.join(shares)})" if shares else ""
+
+
+def _agreement(evidence: Evidence, policy: VettingPolicy) -> Gate:
+    # What a test list says of its fixtures is no opinion.
+    lists = [each for each in evidence.overlaps if each.nature.is_served and each.nature is not ListNature.TEST]
+    agreed, disputed = (sum(getattr(each, name) for each in lists) for name in ("agreed", "disputed"))
+    share = disputed / (agreed + disputed) if agreed + disputed else 0.0
+    telling = agreed + disputed >= _TELLING
+    return Gate(
+        "agreement",
+        share <= policy.maximum_disputed_fraction or not telling,
+        f"{disputed} of {agreed + disputed} comparable opinions of other lists dispute the delivery's ({share:.2%}); "
+        f"the policy allows {policy.maximum_disputed_fraction:.2%} of {_TELLING} or more",
+    )
+
+
+def _near_duplicates(density: Density, policy: VettingPolicy) -> Gate:
+    telling = density.probes >= _TELLING or density.references >= _TELLING
+    return Gate(
+        "near-duplicates",
+        density.share <= policy.maximum_near_duplicate_fraction or not telling,
+        f"{density.near} of {density.probes} PDQ codes have a near duplicate ({density.share:.2%}), the largest family "
+        f"has about {density.largest_family}; the policy allows {policy.maximum_near_duplicate_fraction:.2%} of a list "
+        f"of {_TELLING} or more",
+    )
 
 
 def _labels(changes: Changes) -> tuple[LabelCount, ...]:

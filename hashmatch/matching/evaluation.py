@@ -4,14 +4,17 @@
 2. MATCH if opinions of at least `min_sources` bodies count.
 3. Otherwise NOT_DETERMINED if lists that could not be read might make up the difference.
 4. Otherwise NO_KNOWN_MATCH, which the doubts about the whole column may still turn into NOT_DETERMINED.
+
+A MATCH names the natures of the lists that it rests on: a test list's match must not be taken for a finding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
+from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Opinion, agreement_of
 from hashmatch.model.verdicts import Verdict
 from hashmatch.store.suppressions import Suppression
@@ -54,4 +57,9 @@ def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression |
         unread if verdict is not Verdict.NO_KNOWN_MATCH else (),
         suppressed,
         below_min_sources=bool(bodies) and len(bodies) < scope.min_sources,
+        natures=_natures(view, opinions) if verdict is Verdict.MATCH else (),
     )
+
+
+def _natures(view: View, opinions: Iterable[Opinion]) -> tuple[ListNature, ...]:
+    return tuple(sorted({view.lists[opinion.list_id].state.definition.nature for opinion in opinions}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Agreement, Opinion, StatementSet
 from hashmatch.model.verdicts import Cause, Verdict
 
@@ -18,7 +19,10 @@ class Holding(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The verdict on a hash with what it rests on. Hashes with equal holdings share one finding."""
+    """The verdict on a hash with what it rests on. Hashes with equal holdings share one finding.
+
+    `natures`, ascending, are those of the lists that a MATCH rests on; empty for any other verdict.
+    """
 
     verdict: Verdict
     opinions: tuple[Opinion, ...] = ()
@@ -26,6 +30,7 @@ class Finding(NamedTuple):
     causes: tuple[Cause, ...] = ()
     suppressed: bool = False
     below_min_sources: bool = False
+    natures: tuple[ListNature, ...] = ()
 
     def with_source_keys(self, keys: Mapping[str, Sequence[str]]) -> Finding:
         """The finding with the source keys that belong to its opinions, given by list in order of their statements."""

@@ -9,6 +9,7 @@ from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
+from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Agreement, agreement_of
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 
@@ -34,6 +35,11 @@ class ItemAnswer(NamedTuple):
     verdict: Verdict
     agreement: Agreement
     findings: tuple[Finding, ...]
+
+    @property
+    def natures(self) -> tuple[ListNature, ...]:
+        """The natures of the lists that a MATCH rests on, ascending."""
+        return tuple(sorted({nature for finding in self.findings for nature in finding.natures}))
 
 
 class ItemsQuestion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.matching.findings import Finding
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import invalid_field
-from hashmatch.model.lists import check_list_id
+from hashmatch.model.lists import ListNature, check_list_id
 from hashmatch.model.verdicts import Cause, UndeterminedReason
 from hashmatch.store.manifest import list_not_found
 
@@ -19,11 +19,12 @@ MAXIMUM_SOURCES = 1_000
 
 
 class Scope(NamedTuple):
-    """A caller's choice: which lists (empty for all), how many bodies make a match, and newer than which epoch."""
+    """A caller's choice: lists and natures (empty for all), how many bodies make a match, and newer than which epoch."""
 
     list_ids: tuple[str, ...] = ()
     min_sources: int = 1
     newer_than_epoch: int = 0
+    natures: tuple[ListNature, ...] = ()
 
     def validate(self) -> None:
         """Raise `HashmatchError` INVALID_FIELD if something is out of range."""
@@ -33,6 +34,8 @@ class Scope(NamedTuple):
             check_list_id(list_id)
         if not 1 <= self.min_sources <= MAXIMUM_SOURCES:
             raise invalid_field("scope.min_sources", f"0 to {MAXIMUM_SOURCES}")
+        if not all(nature.is_served for nature in self.natures):
+            raise invalid_field("scope.natures", "known-good lists are never consulted")
 
 
 EVERYTHING = Scope()
@@ -45,7 +48,7 @@ class View:
     snapshot: Snapshot
     scope: Scope
     lists: Mapping[str, LoadedList]
-    # Lists that the caller named and that have nothing published.
+    # Lists that the caller named and that have nothing published, or are of a nature that is not asked for.
     unserved: tuple[str, ...]
     # Why nothing that this server says of any list can be a negative.
     doubts: tuple[Cause, ...]
@@ -94,10 +97,18 @@ class View:
 def view(snapshot: Snapshot, scope: Scope, *, now: float, doubts: tuple[Cause, ...] = ()) -> View:
     """Put a scope upon a snapshot. Raises `HashmatchError` LIST_NOT_FOUND for a named list that does not exist."""
     if not scope.list_ids:
-        return View(snapshot, scope, snapshot.lists, (), doubts, now)
+        return View(snapshot, scope, _of_natures(snapshot.lists, scope.natures), (), doubts, now)
     named = dict.fromkeys(scope.list_ids)
     for list_id in named:
         if list_id not in snapshot.manifest.lists:
             raise list_not_found(list_id)
     lists = {list_id: snapshot.lists[list_id] for list_id in named if list_id in snapshot.lists}
+    lists = dict(_of_natures(lists, scope.natures))
     return View(snapshot, scope, lists, tuple(each for each in named if each not in lists), doubts, now)
+
+
+def _of_natures(lists: Mapping[str, LoadedList], natures: Sequence[ListNature]) -> Mapping[str, LoadedList]:
+    """The lists of one of the natures; all if none is named."""
+    if not natures:
+        return lists
+    return {list_id: loaded for list_id, loaded in lists.items() if loaded.state.definition.nature in natures}

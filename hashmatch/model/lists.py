@@ -17,13 +17,23 @@ MAXIMUM_REASON = 1_000
 
 
 class ListNature(enum.IntEnum):
-    """What a list is about; the numbers are those of the contract."""
+    """What a list is about; the numbers are those of the contract.
+
+    A list of the nature KNOWN_GOOD is a corpus of harmless files: deliveries to other lists are held against it, and no
+    answer is ever given from it.
+    """
 
     ILLEGAL = 1
     EXPLOITATIVE = 2
     SELF_REPORTED = 3
     TERRORIST = 4
     TEST = 5
+    KNOWN_GOOD = 6
+
+    @property
+    def is_served(self) -> bool:
+        """Whether answers are given from lists of this nature."""
+        return self is not ListNature.KNOWN_GOOD
 
 
 class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ import enum
 
 import msgspec
 
+from hashmatch.model.lists import ListNature
+
 
 class DeliveryMode(enum.IntEnum):
     """How a delivery relates to what the list has; the numbers are those of the contract."""
@@ -39,11 +41,27 @@ class LabelCount(msgspec.Struct, frozen=True):
     count: int
 
 
+class ListOverlap(msgspec.Struct, frozen=True, kw_only=True):
+    """What a delivery has in common with another list: how many, never which.
+
+    Of `looked_for` hashes (all of them for a known-good corpus, otherwise an even sample) the other list has `shared`;
+    of those it says the same of `agreed` and something else of `disputed`. The rest cannot be compared.
+    """
+
+    list_id: str
+    nature: ListNature
+    looked_for: int
+    shared: int
+    agreed: int = 0
+    disputed: int = 0
+
+
 class VettingReport(msgspec.Struct, frozen=True, kw_only=True):
     """What vetting found: read = stored + duplicates + quarantined + removals.
 
     `stored` is counted on what was written, the others on what was read, so that the sum is a check. `counts` maps
     algorithm numbers to the hashes that the generation will have; `added` to `unchanged` compare it with the current.
+    `declared_records` is what the delivery says of its own size.
     """
 
     records: int
@@ -60,6 +78,8 @@ class VettingReport(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: tuple[QuarantineCount, ...] = ()
     labels: tuple[LabelCount, ...] = ()
     gates: tuple[Gate, ...] = ()
+    declared_records: int | None = None
+    overlaps: tuple[ListOverlap, ...] = ()
 
     @property
     def unmet(self) -> tuple[Gate, ...]:
@@ -68,11 +88,20 @@ class VettingReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VettingPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator lets pass. Fractions are of what the list has now; the number of approvals may be relaxed."""
+    """What the operator lets pass; beyond it, publishing takes an acceptance on the record.
+
+    The fractions of added and removed hashes are of what the list has now. `maximum_disputed_fraction` is of the hashes
+    that other lists say something comparable of, `maximum_near_duplicate_fraction` of the PDQ codes in the delivery.
+    """
 
     approvals_required: int = 2
     maximum_removed_fraction: float = 0.1
     maximum_added_fraction: float = 0.5
     maximum_quarantined_fraction: float = 0.01
+    maximum_known_good_hashes: int = 0
+    maximum_suppressed_hashes: int = 0
+    maximum_returned_entries: int = 0
+    maximum_disputed_fraction: float = 0.5
+    maximum_near_duplicate_fraction: float = 0.5
     retained_generations: int = 3
     clock_skew_seconds: float = 300.0

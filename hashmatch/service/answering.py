@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from hashmatch.index.exact_filter import HOLDING_LOCK
 from hashmatch.index.refresher import Refresher, Served
-from hashmatch.index.snapshot import Snapshot
+from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import Scope, View, view
 from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.classification import classification_map
 from hashmatch.model.clock import Clock
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
@@ -59,9 +60,11 @@ class Answering:
         self.clock = clock
         self.metrics = metrics
         self._views: dict[Scope, View] = {}
-        self._infos: dict[tuple[str, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
+        self._infos: dict[tuple[Hashable, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
         self._opinions_of: Snapshot | None = None
         self._opinions: dict[tuple[Opinion, bool], common_pb2.Opinion] = {}
+        self._map = classification_map()
+        self._classifications = messages.classifications(self._map)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="matching")
 
     def close(self) -> None:
@@ -93,13 +96,14 @@ class Answering:
 
     def snapshot_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
         """What an answer is given from. Answers of nearly the same moment share one message: do not change it."""
-        known = self._infos.get(view.scope.list_ids)
+        lists_asked = (view.scope.list_ids, view.scope.natures)
+        known = self._infos.get(lists_asked)
         if known is not None and known[0] is served and 0 <= view.now - known[1] < _SAME_MOMENT:
             return known[2]
         if len(self._infos) >= _MAXIMUM_VIEWS:
             self._infos.clear()
         info = messages.snapshot_info(served, view.lists.values(), view.now)
-        self._infos[view.scope.list_ids] = (served, view.now, info)
+        self._infos[lists_asked] = (served, view.now, info)
         return info
 
     async def run(self, work: Callable[[], _Answer]) -> _Answer:
@@ -128,14 +132,18 @@ class Answering:
         loaded = view.lists[opinion.list_id]
         stale = loaded.is_stale(view.now)
         if opinion.source_key:
-            return messages.opinion(opinion, loaded, stale=stale)
+            return self._make_opinion(opinion, loaded, stale)
         key = (opinion, stale)
         message = self._opinions.get(key)
         if message is None:
             if len(self._opinions) >= _MAXIMUM_OPINIONS:
                 self._opinions.clear()
-            message = self._opinions[key] = messages.opinion(opinion, loaded, stale=stale)
+            message = self._opinions[key] = self._make_opinion(opinion, loaded, stale)
         return message
+
+    def _make_opinion(self, opinion: Opinion, loaded: LoadedList, stale: bool) -> common_pb2.Opinion:
+        classified = self._map.classify(opinion.statement.scheme, opinion.statement.label)
+        return messages.opinion(opinion, loaded, stale=stale, classification=self._classifications[classified])
 
     def count_findings(self, served: Served, algorithm: Algorithm, findings: Iterable[tuple[Finding, int]]) -> None:
         """Count findings, each with how many hashes have it. Hashes without one are counted by the caller."""

@@ -30,6 +30,7 @@ def batch_response(
                 reference=item.reference,
                 verdict=common_pb2.Verdict.ValueType(answer.verdict),
                 agreement=common_pb2.Agreement.ValueType(answer.agreement),
+                natures=messages.natures(answer.natures) if answer.verdict is Verdict.MATCH else None,
                 hashes=[
                     messages.hash_result(asked.algorithm, finding, opinions(finding.opinions))
                     for asked, finding in zip(item.hashes, answer.findings, strict=True)
@@ -76,6 +77,7 @@ def bulk_response(
                 agreement=common_pb2.Agreement.ValueType(finding.agreement),
                 opinions=opinions(finding.opinions),
                 causes=messages.causes((*finding.causes, *answer.doubts)),
+                natures=messages.natures(finding.natures),
             )
             for finding in found
         ],

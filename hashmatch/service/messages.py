@@ -11,6 +11,9 @@ from hashmatch.index.refresher import Served
 from hashmatch.index.snapshot import LoadedList
 from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import Scope
+from hashmatch.model.classification import Classification, ClassificationMap
+from hashmatch.model.errors import invalid_field
+from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause
 from hashmatch.store.manifest import Generation, HistoryRecord, Manifest
@@ -38,9 +41,22 @@ def seconds_of(message: Timestamp | Duration) -> float:
 
 def scope_of(message: match_service_pb2.MatchScope) -> Scope:
     """The scope that a request states. Raises `HashmatchError` INVALID_FIELD."""
-    scope = Scope(tuple(message.list_ids), message.min_sources or 1, message.newer_than_epoch)
+    natures = tuple(map(_nature, sorted(set(message.natures)))) if message.natures else ()
+    scope = Scope(tuple(message.list_ids), message.min_sources or 1, message.newer_than_epoch, natures)
     scope.validate()
     return scope
+
+
+def _nature(number: int) -> ListNature:
+    try:
+        return ListNature(number)
+    except ValueError:
+        raise invalid_field("scope.natures", "unspecified or unknown") from None
+
+
+def natures(found: Iterable[ListNature]) -> list[common_pb2.ListNature.ValueType]:
+    """Natures as the contract's numbers."""
+    return [common_pb2.ListNature.ValueType(nature) for nature in found]
 
 
 def causes(found: Iterable[Cause]) -> list[common_pb2.UndeterminedCause]:
@@ -60,8 +76,29 @@ def vetting(generation: Generation) -> common_pb2.Vetting:
     )
 
 
-def opinion(found: Opinion, loaded: LoadedList, *, stale: bool) -> common_pb2.Opinion:
-    """An opinion of a list, which is or is not too old to give negatives."""
+def classifications(known: ClassificationMap) -> dict[Classification, common_pb2.Classification]:
+    """Every classification that a map may give, as the message that all its opinions share."""
+    return {each: _classification(each, known.version) for each in known.classifications}
+
+
+def _classification(found: Classification, version: int) -> common_pb2.Classification:
+    if not found.mapped:
+        return common_pb2.Classification(status=common_pb2.CLASSIFICATION_STATUS_UNMAPPED, mapping_version=version)
+    return common_pb2.Classification(
+        status=common_pb2.CLASSIFICATION_STATUS_MAPPED,
+        mapping_version=version,
+        depicted=found.depicted,
+        age=found.age,
+        act=found.act,
+        portrayal=found.portrayal,
+        baseline=found.baseline.value,
+    )
+
+
+def opinion(
+    found: Opinion, loaded: LoadedList, *, stale: bool, classification: common_pb2.Classification
+) -> common_pb2.Opinion:
+    """An opinion of a list, which is or is not too old to give negatives, with what its label is known to say."""
     definition, statement = loaded.state.definition, found.statement
     return common_pb2.Opinion(
         body=definition.body,
@@ -78,6 +115,7 @@ def opinion(found: Opinion, loaded: LoadedList, *, stale: bool) -> common_pb2.Op
         vetting=vetting(loaded.generation),
         stale=stale,
         kind=common_pb2.MATCH_KIND_EXACT,
+        classification=classification,
     )
 
 
@@ -90,6 +128,7 @@ def hash_result(algorithm: int, finding: Finding, opinions: list[common_pb2.Opin
         opinions=opinions,
         suppressed=finding.suppressed,
         below_min_sources=finding.below_min_sources,
+        natures=natures(finding.natures) if finding.natures else None,
     )
 
 
@@ -120,10 +159,16 @@ def snapshot_info(served: Served, lists: Iterable[LoadedList], now: float) -> co
 
 def changes_since(manifest: Manifest, epoch: int) -> tuple[list[match_service_pb2.SnapshotChange], bool]:
     """What was published after `epoch`, oldest first, and whether the record reaches back that far."""
-    records = [record for record in manifest.history if record.epoch > epoch and record.act != "compact"]
+    records = [record for record in manifest.history if record.epoch > epoch and _concerns_answers(manifest, record)]
     # Epochs begin at 1; a record of the epoch after the asked one, or of an older one, proves that none is missing.
     reaches = not manifest.history or manifest.history[0].epoch <= epoch + 1
     return [_change(record) for record in records], reaches
+
+
+def _concerns_answers(manifest: Manifest, record: HistoryRecord) -> bool:
+    """Whether what was done may change an answer: compaction changes none, nor does a list that is never served."""
+    state = manifest.lists.get(record.list_id)
+    return record.act != "compact" and (state is None or state.definition.nature.is_served)
 
 
 def _change(record: HistoryRecord) -> match_service_pb2.SnapshotChange:

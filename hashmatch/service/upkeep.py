@@ -202,6 +202,7 @@ class Following:
                 {Algorithm(algorithm): count for algorithm, count in loaded.generation.counts.items()},
                 loaded.generation.as_of,
                 loaded.state.definition.max_age,
+                loaded.state.definition.nature,
             )
             for list_id, loaded in served.snapshot.lists.items()
         )

@@ -58,7 +58,8 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
 
     `retained` are the generations that can be rolled back to, newest first. `epochs` gives, ascending, the epoch of
     each generation number; `visible_since` is the epoch below which nothing of the list counts as old, because a roll
-    back or a return after a withdrawal made entries visible again that an earlier epoch lacked.
+    back or a return after a withdrawal made entries visible again that an earlier epoch lacked. `withdrawn` has, for each
+    kind of rows, one segment of what was withdrawn at the body's word; it outlives generations.
     """
 
     definition: ListDefinition
@@ -67,6 +68,7 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
     last_number: int = 0
     epochs: tuple[tuple[int, int], ...] = ()
     visible_since: int = 0
+    withdrawn: tuple[SegmentInfo, ...] = ()
 
     def epoch_of(self, number: int) -> int:
         """The epoch from which an entry that first appeared in generation `number` counts as visible."""
@@ -116,13 +118,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[HistoryRecord, ...] = ()
 
     def segments(self) -> dict[str, SegmentInfo]:
-        """Every segment that is served or retained, by id."""
+        """Every segment that is served, retained or a record of what was withdrawn, by id."""
         return {
             info.segment_id: info
             for state in self.lists.values()
-            for generation in (state.generation, *state.retained)
-            if generation is not None
-            for info in generation.segments
+            for segments in (
+                *(generation.segments for generation in (state.generation, *state.retained) if generation is not None),
+                state.withdrawn,
+            )
+            for info in segments
+        }
+
+    def served(self) -> dict[str, ListState]:
+        """The lists that answers are given from: those with a generation whose nature is served, by id."""
+        return {
+            list_id: state
+            for list_id, state in self.lists.items()
+            if state.generation is not None and state.definition.nature.is_served
         }
 
     def state(self, list_id: str) -> ListState:

@@ -6,6 +6,7 @@ import msgspec
 
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.feeds import FeedCheckpoint
+from hashmatch.model.lists import ListNature
 from hashmatch.model.vetting import DeliveryMode, VettingReport
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
@@ -56,6 +57,8 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
     published_epoch: int = 0
     request_id: str = ""
     checkpoint: FeedCheckpoint | None = None
+    # What the list was about when the delivery was vetted; None in stagings from before natures were recorded.
+    nature: ListNature | None = None
 
     def segments(self) -> list[SegmentInfo]:
         """The segments that were written for it."""

@@ -215,6 +215,8 @@ class _ListNatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ListNature
     """Terrorist or violent extremist."""
     LIST_NATURE_TEST: _ListNature.ValueType  # 5
     """Benign fixtures on the production path. A match is a test, never a finding."""
+    LIST_NATURE_KNOWN_GOOD: _ListNature.ValueType  # 6
+    """Known harmless files, a corpus that deliveries to other lists are held against. Never served: no answer rests on it."""
 
 class ListNature(_ListNature, metaclass=_ListNatureEnumTypeWrapper):
     """What kind of material a list is about. An answer never lets one read as another."""
@@ -231,6 +233,8 @@ LIST_NATURE_TERRORIST: ListNature.ValueType  # 4
 """Terrorist or violent extremist."""
 LIST_NATURE_TEST: ListNature.ValueType  # 5
 """Benign fixtures on the production path. A match is a test, never a finding."""
+LIST_NATURE_KNOWN_GOOD: ListNature.ValueType  # 6
+"""Known harmless files, a corpus that deliveries to other lists are held against. Never served: no answer rests on it."""
 Global___ListNature: _TypeAlias = ListNature  # noqa: Y015
 
 class _MatchKind:
@@ -256,6 +260,30 @@ MATCH_KIND_EXACT: MatchKind.ValueType  # 1
 MATCH_KIND_NEAR: MatchKind.ValueType  # 2
 """Within the distance asked for, not equal."""
 Global___MatchKind: _TypeAlias = MatchKind  # noqa: Y015
+
+class _ClassificationStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClassificationStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClassificationStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLASSIFICATION_STATUS_UNSPECIFIED: _ClassificationStatus.ValueType  # 0
+    """Not given, by a server that does not classify."""
+    CLASSIFICATION_STATUS_UNMAPPED: _ClassificationStatus.ValueType  # 1
+    """The mapping does not know the label under its scheme, or there is no label. Nothing follows from that."""
+    CLASSIFICATION_STATUS_MAPPED: _ClassificationStatus.ValueType  # 2
+    """The mapping knows the label."""
+
+class ClassificationStatus(_ClassificationStatus, metaclass=_ClassificationStatusEnumTypeWrapper):
+    """Whether the mapping of labels knows a label."""
+
+CLASSIFICATION_STATUS_UNSPECIFIED: ClassificationStatus.ValueType  # 0
+"""Not given, by a server that does not classify."""
+CLASSIFICATION_STATUS_UNMAPPED: ClassificationStatus.ValueType  # 1
+"""The mapping does not know the label under its scheme, or there is no label. Nothing follows from that."""
+CLASSIFICATION_STATUS_MAPPED: ClassificationStatus.ValueType  # 2
+"""The mapping knows the label."""
+Global___ClassificationStatus: _TypeAlias = ClassificationStatus  # noqa: Y015
 
 @_typing.final
 class VideoFrame(_message.Message):
@@ -386,6 +414,60 @@ class Vetting(_message.Message):
 Global___Vetting: _TypeAlias = Vetting  # noqa: Y015
 
 @_typing.final
+class Classification(_message.Message):
+    """What a raw label is known to say, in words that bodies share. It says only what holds for everything that the body
+    uses the label for, and so is often less than the label itself; nothing in it is a guess. An empty field says nothing
+    either way.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    MAPPING_VERSION_FIELD_NUMBER: _builtins.int
+    DEPICTED_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    ACT_FIELD_NUMBER: _builtins.int
+    PORTRAYAL_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    status: Global___ClassificationStatus.ValueType
+    """Whether the label is known."""
+    mapping_version: _builtins.int
+    """The version of the mapping; a change of what a label says is a new version."""
+    age: _builtins.str
+    """The apparent age of who is depicted, if that is the same for all: under-13 or 13-to-17."""
+    act: _builtins.str
+    """The act, if that is the same for all: penetrative-or-sadistic, other-act, genital-focus or nudity-or-posing."""
+    portrayal: _builtins.str
+    """real or drawn-or-generated, if the label says so."""
+    baseline: _builtins.str
+    """Whether the criteria of INTERPOL's Baseline list are met: yes or no; empty if the label does not settle it."""
+    @_builtins.property
+    def depicted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Everything that the label may stand for: under-13-penetrative-or-sadistic, under-13-other-act,
+        under-13-genital-focus, under-13-other-nudity-or-posing, 13-to-17-penetrative, 13-to-17-other-act,
+        13-to-17-nudity-or-posing, drawn-or-generated, exploitative, other.
+        """
+
+    def __init__(
+        self,
+        *,
+        status: Global___ClassificationStatus.ValueType = ...,
+        mapping_version: _builtins.int = ...,
+        depicted: _abc.Iterable[_builtins.str] | None = ...,
+        age: _builtins.str = ...,
+        act: _builtins.str = ...,
+        portrayal: _builtins.str = ...,
+        baseline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "age", b"age", "baseline", b"baseline", "depicted", b"depicted", "mapping_version", b"mapping_version", "portrayal", b"portrayal", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Classification: _TypeAlias = Classification  # noqa: Y015
+
+@_typing.final
 class Opinion(_message.Message):
     """What one list says of one hash. Labels are the body's own, never translated."""
 
@@ -406,6 +488,7 @@ class Opinion(_message.Message):
     STALE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
+    CLASSIFICATION_FIELD_NUMBER: _builtins.int
     body: _builtins.str
     """The authority that publishes the list."""
     list_id: _builtins.str
@@ -442,6 +525,10 @@ class Opinion(_message.Message):
     def vetting(self) -> Global___Vetting:
         """How the generation was vetted."""
 
+    @_builtins.property
+    def classification(self) -> Global___Classification:
+        """What label is known to say under scheme. It stands beside the raw label and never replaces it."""
+
     def __init__(
         self,
         *,
@@ -460,10 +547,11 @@ class Opinion(_message.Message):
         stale: _builtins.bool = ...,
         kind: Global___MatchKind.ValueType = ...,
         distance: _builtins.int | None = ...,
+        classification: Global___Classification | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "distance", b"distance", "vetting", b"vetting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "classification", b"classification", "distance", b"distance", "vetting", b"vetting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "body", b"body", "distance", b"distance", "flags", b"flags", "generation", b"generation", "jurisdiction", b"jurisdiction", "kind", b"kind", "label", b"label", "list_id", b"list_id", "nature", b"nature", "scheme", b"scheme", "since_epoch", b"since_epoch", "source_key", b"source_key", "stale", b"stale", "updated_on", b"updated_on", "vetting", b"vetting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "body", b"body", "classification", b"classification", "distance", b"distance", "flags", b"flags", "generation", b"generation", "jurisdiction", b"jurisdiction", "kind", b"kind", "label", b"label", "list_id", b"list_id", "nature", b"nature", "scheme", b"scheme", "since_epoch", b"since_epoch", "source_key", b"source_key", "stale", b"stale", "updated_on", b"updated_on", "vetting", b"vetting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
     _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015

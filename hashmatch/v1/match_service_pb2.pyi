@@ -29,6 +29,7 @@ class MatchScope(_message.Message):
     LIST_IDS_FIELD_NUMBER: _builtins.int
     MIN_SOURCES_FIELD_NUMBER: _builtins.int
     NEWER_THAN_EPOCH_FIELD_NUMBER: _builtins.int
+    NATURES_FIELD_NUMBER: _builtins.int
     min_sources: _builtins.int
     """How many distinct bodies must list a hash for a MATCH; 0 means 1."""
     newer_than_epoch: _builtins.int
@@ -39,16 +40,24 @@ class MatchScope(_message.Message):
         list that does not carry an algorithm makes hashes of it NOT_DETERMINED unless they match elsewhere.
         """
 
+    @_builtins.property
+    def natures(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.ListNature.ValueType]:
+        """Only lists of these natures are consulted; empty for all. KNOWN_GOOD is never served and refused here. A list that is
+        named in list_ids and is of another nature is not consulted, which makes hashes NOT_DETERMINED like a named list that
+        does not carry the algorithm.
+        """
+
     def __init__(
         self,
         *,
         list_ids: _abc.Iterable[_builtins.str] | None = ...,
         min_sources: _builtins.int = ...,
         newer_than_epoch: _builtins.int = ...,
+        natures: _abc.Iterable[_common_pb2.ListNature.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["list_ids", b"list_ids", "min_sources", b"min_sources", "newer_than_epoch", b"newer_than_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list_ids", b"list_ids", "min_sources", b"min_sources", "natures", b"natures", "newer_than_epoch", b"newer_than_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,6 +133,7 @@ class HashResult(_message.Message):
     OPINIONS_FIELD_NUMBER: _builtins.int
     SUPPRESSED_FIELD_NUMBER: _builtins.int
     BELOW_MIN_SOURCES_FIELD_NUMBER: _builtins.int
+    NATURES_FIELD_NUMBER: _builtins.int
     algorithm: _common_pb2.Algorithm.ValueType
     """The algorithm asked about."""
     verdict: _common_pb2.Verdict.ValueType
@@ -140,6 +150,12 @@ class HashResult(_message.Message):
     def opinions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Opinion]:
         """Every opinion on this hash that is not suppressed."""
 
+    @_builtins.property
+    def natures(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.ListNature.ValueType]:
+        """The natures of the lists that a MATCH rests on, ascending; empty for any other verdict. Look here before acting: one
+        of TEST alone is no finding, and one of EXPLOITATIVE alone is not about illegal material.
+        """
+
     def __init__(
         self,
         *,
@@ -149,10 +165,11 @@ class HashResult(_message.Message):
         opinions: _abc.Iterable[_common_pb2.Opinion] | None = ...,
         suppressed: _builtins.bool = ...,
         below_min_sources: _builtins.bool = ...,
+        natures: _abc.Iterable[_common_pb2.ListNature.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "below_min_sources", b"below_min_sources", "causes", b"causes", "opinions", b"opinions", "suppressed", b"suppressed", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "below_min_sources", b"below_min_sources", "causes", b"causes", "natures", b"natures", "opinions", b"opinions", "suppressed", b"suppressed", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,6 +185,7 @@ class ItemResult(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     AGREEMENT_FIELD_NUMBER: _builtins.int
     HASHES_FIELD_NUMBER: _builtins.int
+    NATURES_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The caller's own reference."""
     verdict: _common_pb2.Verdict.ValueType
@@ -181,6 +199,10 @@ class ItemResult(_message.Message):
     def hashes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HashResult]:
         """The answers for the hashes, in request order."""
 
+    @_builtins.property
+    def natures(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.ListNature.ValueType]:
+        """The natures of the lists that a MATCH rests on, those of its matching hashes taken together."""
+
     def __init__(
         self,
         *,
@@ -188,10 +210,11 @@ class ItemResult(_message.Message):
         verdict: _common_pb2.Verdict.ValueType = ...,
         agreement: _common_pb2.Agreement.ValueType = ...,
         hashes: _abc.Iterable[Global___HashResult] | None = ...,
+        natures: _abc.Iterable[_common_pb2.ListNature.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "hashes", b"hashes", "reference", b"reference", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "hashes", b"hashes", "natures", b"natures", "reference", b"reference", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,6 +323,7 @@ class Finding(_message.Message):
     AGREEMENT_FIELD_NUMBER: _builtins.int
     OPINIONS_FIELD_NUMBER: _builtins.int
     CAUSES_FIELD_NUMBER: _builtins.int
+    NATURES_FIELD_NUMBER: _builtins.int
     agreement: _common_pb2.Agreement.ValueType
     """Whether the bodies agree."""
     @_builtins.property
@@ -310,16 +334,21 @@ class Finding(_message.Message):
     def causes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.UndeterminedCause]:
         """Part of the scope that could not be consulted for these hashes."""
 
+    @_builtins.property
+    def natures(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.ListNature.ValueType]:
+        """The natures of the lists that the match rests on, ascending. Look here before acting."""
+
     def __init__(
         self,
         *,
         agreement: _common_pb2.Agreement.ValueType = ...,
         opinions: _abc.Iterable[_common_pb2.Opinion] | None = ...,
         causes: _abc.Iterable[_common_pb2.UndeterminedCause] | None = ...,
+        natures: _abc.Iterable[_common_pb2.ListNature.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "causes", b"causes", "opinions", b"opinions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "causes", b"causes", "natures", b"natures", "opinions", b"opinions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

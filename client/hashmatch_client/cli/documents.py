@@ -8,6 +8,7 @@ from typing import Any
 from hashmatch_client._hashes import Algorithm
 from hashmatch_client._results import (
     Cause,
+    Classification,
     HashList,
     ListFreshness,
     Opinion,
@@ -27,6 +28,7 @@ def checked_document(checked: Checked, *, with_hashes: bool) -> Document:
         "reference": subject.reference,
         "verdict": checked.verdict.value,
         "test": checked.is_test,
+        "natures": [] if answer is None else [nature.value for nature in answer.natures],
         "agreement": "NONE" if answer is None else answer.agreement.value,
         "causes": [{"reason": subject.reason, "list": ""}] if subject.reason else [],
         "problem": subject.problem,
@@ -60,6 +62,7 @@ def opinion_document(opinion: Opinion) -> Document:
         "nature": opinion.nature.value,
         "label": opinion.label,
         "scheme": opinion.scheme,
+        "classification": _classification(opinion.classification),
         "jurisdiction": opinion.jurisdiction,
         "flags": list(opinion.flags),
         "updated_on": opinion.updated_on,
@@ -71,6 +74,18 @@ def opinion_document(opinion: Opinion) -> Document:
         "stale": opinion.stale,
         "approvals": opinion.vetting.approvals,
         "approvals_required": opinion.vetting.approvals_required,
+    }
+
+
+def _classification(said: Classification) -> Document:
+    return {
+        "mapped": said.mapped,
+        "mapping_version": said.mapping_version,
+        "depicted": list(said.depicted),
+        "age": said.age,
+        "act": said.act,
+        "portrayal": said.portrayal,
+        "baseline": said.baseline,
     }
 
 

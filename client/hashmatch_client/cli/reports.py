@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Protocol
 
-from hashmatch_client._results import Agreement, Cause, Opinion, Verdict
+from hashmatch_client._results import Agreement, Cause, ItemAnswer, ListNature, Opinion, Verdict
 from hashmatch_client.cli.asking import Checked, Tally
 from hashmatch_client.cli.documents import checked_document, tally_document
 from hashmatch_client.cli.sheets import Sheet
@@ -16,6 +16,7 @@ _CSV_COLUMNS = (
     "reference",
     "verdict",
     "test",
+    "natures",
     "agreement",
     "causes",
     "problem",
@@ -24,6 +25,11 @@ _CSV_COLUMNS = (
     "nature",
     "label",
     "scheme",
+    "mapped",
+    "age",
+    "act",
+    "portrayal",
+    "baseline",
     "jurisdiction",
     "flags",
     "updated_on",
@@ -102,7 +108,9 @@ class CsvReport:
         hashes = " ".join(f"{each['algorithm']}:{each['value']}" for each in document["hashes"] if "value" in each)
         for opinion in document["opinions"] or [{}]:
             flags = " ".join(opinion.get("flags", ()))
-            self._sheet.add(document | opinion | {"causes": causes, "hashes": hashes, "flags": flags})
+            classification = opinion.get("classification", {})
+            texts = {"causes": causes, "hashes": hashes, "flags": flags, "natures": " ".join(document["natures"])}
+            self._sheet.add(document | opinion | classification | texts)
 
     def finish(self, tally: Tally) -> None:
         """Writes nothing: the counts would not be a row."""
@@ -160,7 +168,7 @@ def _rows(checked: Checked) -> Iterable[tuple[Cell, ...]]:
     if answer is None:
         yield (subject.reference, ("not determined", "undetermined"), "", "", "", "", "", subject.problem)
         return
-    verdict = _verdict(checked, answer.agreement)
+    verdict = _verdict(checked, answer)
     causes = "; ".join((*([subject.problem] if subject.problem else []), *map(_cause, answer.causes)))
     if not answer.opinions:
         yield (subject.reference, verdict, "", "", "", "", "", causes)
@@ -179,11 +187,14 @@ def _rows(checked: Checked) -> Iterable[tuple[Cell, ...]]:
         )
 
 
-def _verdict(checked: Checked, agreement: Agreement) -> Cell:
+def _verdict(checked: Checked, answer: ItemAnswer) -> Cell:
     if checked.is_test:
         return "MATCH (test)", "test"
     if checked.verdict is Verdict.MATCH:
-        return ("MATCH (disputed)" if agreement is Agreement.DISPUTED else "MATCH"), "match"
+        # A match that does not rest on illegal material alone must not read like one that does.
+        natures = [words(nature.value) for nature in answer.natures if answer.natures != (ListNature.ILLEGAL,)]
+        remarks = ", ".join([*natures, *(["disputed"] if answer.agreement is Agreement.DISPUTED else [])])
+        return (f"MATCH ({remarks})" if remarks else "MATCH"), "match"
     return words(checked.verdict.value), "undetermined" if checked.verdict is Verdict.NOT_DETERMINED else ""
 
 

@@ -29,6 +29,7 @@ NAMES = {
     "hashmatch_snapshot_load_seconds",
     "hashmatch_list_entries",
     "hashmatch_list_as_of_timestamp_seconds",
+    "hashmatch_list_info",
     "hashmatch_list_stale",
     "hashmatch_list_max_age_seconds",
     "hashmatch_filter_candidates_total",
