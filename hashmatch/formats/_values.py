@@ -53,7 +53,7 @@ def digest_of(algorithm: Algorithm, text: str, form: Form) -> bytes:
     if algorithm is Algorithm.VPDQ:
         raise Refused("algorithm-not-served")
     size = algorithm.digest_size
-    if form == "hex" or (form == "auto" and len(text) == 2 * size):
+    if form == "hex" or (form == "auto" and len(text) == 2 * size and text[-1] != "="):
         digest = _from_hex(text, size)
     else:
         bare = text.rstrip("=")
