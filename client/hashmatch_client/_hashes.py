@@ -11,6 +11,7 @@ from hashmatch_client._errors import InvalidHashError
 
 MAX_HASHES_PER_ITEM = 16
 MAX_REFERENCE_LENGTH = 256
+MAX_ALTERNATES = 7
 
 
 class Algorithm(enum.Enum):
@@ -57,6 +58,8 @@ _DIGEST_SIZE = {
     Algorithm.PHOTODNA: 144,
 }
 
+_PERCEPTUAL = frozenset({Algorithm.PDQ, Algorithm.PHOTODNA})
+
 _BY_HEX_LENGTH = {
     2 * _DIGEST_SIZE[algorithm]: algorithm
     for algorithm in (Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256, Algorithm.SHA512)
@@ -77,18 +80,28 @@ def digest_size(algorithm: Algorithm) -> int:
 class Hash:
     """A hash: its algorithm and raw value, which is checked for its length and never shown by `repr`.
 
-    `quality` is what a perceptual algorithm reported, 0 to 100, and None for the others.
+    `quality` is what a perceptual algorithm reported, 0 to 100, and None for the others. `alternates` are further values
+    of the same thing by the same perceptual algorithm, at most seven: for PDQ those of the picture turned and mirrored.
+    The hash matches if one of its values does.
     """
 
     algorithm: Algorithm
     value: bytes = field(repr=False)
     quality: int | None = None
+    alternates: tuple[bytes, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         size = digest_size(self.algorithm)
-        if len(self.value) != size:
+        for value in (self.value, *self.alternates):
+            if len(value) != size:
+                raise InvalidHashError(
+                    f"a {self.algorithm.title} value has {size} bytes, {len(value)} were given", self.algorithm.value
+                )
+        if self.alternates and self.algorithm not in _PERCEPTUAL:
+            raise InvalidHashError(f"a {self.algorithm.title} hash has no alternates", self.algorithm.value)
+        if len(self.alternates) > MAX_ALTERNATES:
             raise InvalidHashError(
-                f"a {self.algorithm.title} value has {size} bytes, {len(self.value)} were given", self.algorithm.value
+                f"a hash has at most {MAX_ALTERNATES} alternates, not {len(self.alternates)}", self.algorithm.value
             )
         if self.quality is not None and not 0 <= self.quality <= 100:
             raise InvalidHashError("the quality of a perceptual hash lies between 0 and 100", self.algorithm.value)

@@ -75,7 +75,12 @@ def algorithm_number(algorithm: Algorithm) -> common_pb2.Algorithm.ValueType:
 
 def hash_message(value: Hash) -> common_pb2.Hash:
     """The message for one hash."""
-    return common_pb2.Hash(algorithm=algorithm_number(value.algorithm), value=value.value, quality=value.quality)
+    return common_pb2.Hash(
+        algorithm=algorithm_number(value.algorithm),
+        value=value.value,
+        quality=value.quality,
+        alternates=value.alternates,
+    )
 
 
 def scope_message(scope: Scope) -> match_service_pb2.MatchScope:

@@ -40,11 +40,13 @@ class _AlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Algorithm.V
     ALGORITHM_SHA512: _Algorithm.ValueType  # 4
     """SHA-512, 64 bytes, compared for equality."""
     ALGORITHM_PDQ: _Algorithm.ValueType  # 5
-    """PDQ of a picture, 32 bytes, compared by Hamming distance. Answered NOT_DETERMINED until perceptual search is served."""
+    """PDQ of a picture, 32 bytes, compared by Hamming distance: equal or near. Two implementations may differ by ten bits."""
     ALGORITHM_VPDQ: _Algorithm.ValueType  # 6
     """vPDQ of a video, carried as frames. Answered NOT_DETERMINED until perceptual search is served."""
     ALGORITHM_PHOTODNA: _Algorithm.ValueType  # 7
-    """PhotoDNA, 144 bytes, computed elsewhere. Answered NOT_DETERMINED until perceptual search is served."""
+    """PhotoDNA, 144 bytes, computed elsewhere, compared for equality and, where the operator has set a threshold, by squared
+    Euclidean distance.
+    """
 
 class Algorithm(_Algorithm, metaclass=_AlgorithmEnumTypeWrapper):
     """How a hash was computed. It fixes the length of the value in bytes."""
@@ -60,11 +62,13 @@ ALGORITHM_SHA256: Algorithm.ValueType  # 3
 ALGORITHM_SHA512: Algorithm.ValueType  # 4
 """SHA-512, 64 bytes, compared for equality."""
 ALGORITHM_PDQ: Algorithm.ValueType  # 5
-"""PDQ of a picture, 32 bytes, compared by Hamming distance. Answered NOT_DETERMINED until perceptual search is served."""
+"""PDQ of a picture, 32 bytes, compared by Hamming distance: equal or near. Two implementations may differ by ten bits."""
 ALGORITHM_VPDQ: Algorithm.ValueType  # 6
 """vPDQ of a video, carried as frames. Answered NOT_DETERMINED until perceptual search is served."""
 ALGORITHM_PHOTODNA: Algorithm.ValueType  # 7
-"""PhotoDNA, 144 bytes, computed elsewhere. Answered NOT_DETERMINED until perceptual search is served."""
+"""PhotoDNA, 144 bytes, computed elsewhere, compared for equality and, where the operator has set a threshold, by squared
+Euclidean distance.
+"""
 Global___Algorithm: _TypeAlias = Algorithm  # noqa: Y015
 
 class _Verdict:
@@ -248,7 +252,7 @@ class _MatchKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MatchKind.V
     MATCH_KIND_EXACT: _MatchKind.ValueType  # 1
     """Equal, bit by bit."""
     MATCH_KIND_NEAR: _MatchKind.ValueType  # 2
-    """Within the distance asked for, not equal."""
+    """Not equal, and within the distance searched."""
 
 class MatchKind(_MatchKind, metaclass=_MatchKindEnumTypeWrapper):
     """How a listed value and the asked value compare."""
@@ -258,7 +262,7 @@ MATCH_KIND_UNSPECIFIED: MatchKind.ValueType  # 0
 MATCH_KIND_EXACT: MatchKind.ValueType  # 1
 """Equal, bit by bit."""
 MATCH_KIND_NEAR: MatchKind.ValueType  # 2
-"""Within the distance asked for, not equal."""
+"""Not equal, and within the distance searched."""
 Global___MatchKind: _TypeAlias = MatchKind  # noqa: Y015
 
 class _ClassificationStatus:
@@ -327,6 +331,7 @@ class Hash(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    ALTERNATES_FIELD_NUMBER: _builtins.int
     algorithm: Global___Algorithm.ValueType
     """How the value was computed."""
     value: _builtins.bytes
@@ -337,6 +342,13 @@ class Hash(_message.Message):
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___VideoFrame]:
         """The frames of a VPDQ hash, otherwise empty."""
 
+    @_builtins.property
+    def alternates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Further values of the same thing by the same algorithm, at most seven: PDQ is not invariant to rotation, so a caller
+        may send the codes of the other seven turned and mirrored views. The hash matches if one of its values does, and the
+        smallest distance counts. Perceptual algorithms only; with any other the hash is invalid.
+        """
+
     def __init__(
         self,
         *,
@@ -344,10 +356,11 @@ class Hash(_message.Message):
         value: _builtins.bytes = ...,
         quality: _builtins.int | None = ...,
         frames: _abc.Iterable[Global___VideoFrame] | None = ...,
+        alternates: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "algorithm", b"algorithm", "frames", b"frames", "quality", b"quality", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "algorithm", b"algorithm", "alternates", b"alternates", "frames", b"frames", "quality", b"quality", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015

@@ -60,6 +60,7 @@ class ListDefinition(_message.Message):
     SCHEME_FIELD_NUMBER: _builtins.int
     JURISDICTION_FIELD_NUMBER: _builtins.int
     MAX_AGE_FIELD_NUMBER: _builtins.int
+    MAXIMUM_DISTANCE_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
     """1 to 63 characters of a-z, 0-9, '.', '_' and '-', starting with a letter or digit."""
     body: _builtins.str
@@ -72,6 +73,10 @@ class ListDefinition(_message.Message):
     """The scheme of its labels where an entry gives none."""
     jurisdiction: _builtins.str
     """The jurisdiction of its labels where an entry gives none."""
+    maximum_distance: _builtins.int
+    """The largest distance at which a PDQ code counts as near one of this list, 0 to 31: 0 for equality alone. Not given for
+    the server's own limit, which holds in any case.
+    """
     @_builtins.property
     def max_age(self) -> _duration_pb2.Duration:
         """After this age the list gives no negatives. Required: how old is too old is for the operator to say."""
@@ -86,12 +91,15 @@ class ListDefinition(_message.Message):
         scheme: _builtins.str = ...,
         jurisdiction: _builtins.str = ...,
         max_age: _duration_pb2.Duration | None = ...,
+        maximum_distance: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_age", b"max_age"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance", "max_age", b"max_age", "maximum_distance", b"maximum_distance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "jurisdiction", b"jurisdiction", "list_id", b"list_id", "max_age", b"max_age", "nature", b"nature", "scheme", b"scheme", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance", "body", b"body", "jurisdiction", b"jurisdiction", "list_id", b"list_id", "max_age", b"max_age", "maximum_distance", b"maximum_distance", "nature", b"nature", "scheme", b"scheme", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__maximum_distance: _TypeAlias = _typing.Literal["maximum_distance"]  # noqa: Y015
+    _WhichOneofArgType__maximum_distance: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum_distance) -> _WhichOneofReturnType__maximum_distance | None: ...
 
 Global___ListDefinition: _TypeAlias = ListDefinition  # noqa: Y015
 

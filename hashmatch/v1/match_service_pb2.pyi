@@ -30,10 +30,16 @@ class MatchScope(_message.Message):
     MIN_SOURCES_FIELD_NUMBER: _builtins.int
     NEWER_THAN_EPOCH_FIELD_NUMBER: _builtins.int
     NATURES_FIELD_NUMBER: _builtins.int
+    MAX_DISTANCE_FIELD_NUMBER: _builtins.int
     min_sources: _builtins.int
     """How many distinct bodies must list a hash for a MATCH; 0 means 1."""
     newer_than_epoch: _builtins.int
     """Only opinions that became visible after this epoch count, for retroactive matching; 0 for all."""
+    max_distance: _builtins.int
+    """The largest distance at which a PDQ code counts as near, 0 to 31; not given for the largest that the server and each
+    list permit, which is never exceeded. Only callers who are told distances may state it: from the answers to several
+    the others could work one out. They are refused with NOT_PERMITTED.
+    """
     @_builtins.property
     def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The lists to consult; empty for all that the caller may see. A named list that does not exist is NOT_FOUND. A named
@@ -54,12 +60,15 @@ class MatchScope(_message.Message):
         min_sources: _builtins.int = ...,
         newer_than_epoch: _builtins.int = ...,
         natures: _abc.Iterable[_common_pb2.ListNature.ValueType] | None = ...,
+        max_distance: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "max_distance", b"max_distance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["list_ids", b"list_ids", "min_sources", b"min_sources", "natures", b"natures", "newer_than_epoch", b"newer_than_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "list_ids", b"list_ids", "max_distance", b"max_distance", "min_sources", b"min_sources", "natures", b"natures", "newer_than_epoch", b"newer_than_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_distance: _TypeAlias = _typing.Literal["max_distance"]  # noqa: Y015
+    _WhichOneofArgType__max_distance: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_distance) -> _WhichOneofReturnType__max_distance | None: ...
 
 Global___MatchScope: _TypeAlias = MatchScope  # noqa: Y015
 
@@ -401,6 +410,7 @@ class BulkMatchResponse(_message.Message):
     FINDINGS_FIELD_NUMBER: _builtins.int
     UNDETERMINED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    DISTANCES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The caller's own number."""
     count: _builtins.int
@@ -425,6 +435,12 @@ class BulkMatchResponse(_message.Message):
     def snapshot(self) -> _common_pb2.SnapshotInfo:
         """What the answer was given from."""
 
+    @_builtins.property
+    def distances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each of match_indexes, the distance of the nearest listed value; 0 if one is equal. Only for perceptual hashes and
+        callers who are told distances, otherwise empty.
+        """
+
     def __init__(
         self,
         *,
@@ -435,10 +451,11 @@ class BulkMatchResponse(_message.Message):
         findings: _abc.Iterable[Global___Finding] | None = ...,
         undetermined: _abc.Iterable[Global___UndeterminedRange] | None = ...,
         snapshot: _common_pb2.SnapshotInfo | None = ...,
+        distances: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "finding_indexes", b"finding_indexes", "findings", b"findings", "match_indexes", b"match_indexes", "sequence", b"sequence", "snapshot", b"snapshot", "undetermined", b"undetermined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distances", b"distances", "finding_indexes", b"finding_indexes", "findings", b"findings", "match_indexes", b"match_indexes", "sequence", b"sequence", "snapshot", b"snapshot", "undetermined", b"undetermined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

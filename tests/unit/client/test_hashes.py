@@ -80,3 +80,15 @@ def test_a_scope_takes_no_lone_string_and_no_nonsense():
         Scope.of((), 0, 0)
     with pytest.raises(ValueError, match="newer_than_epoch"):
         Scope.of((), 1, -1)
+
+
+def test_a_perceptual_hash_may_have_alternates_of_its_own_size():
+    variants = tuple(bytes([number]) * 32 for number in range(7))
+    assert Hash(Algorithm.PDQ, bytes(32), 80, variants).alternates == variants
+    for algorithm, alternates in (
+        (Algorithm.PDQ, (bytes(31),)),
+        (Algorithm.PDQ, (*variants, bytes(32))),
+        (Algorithm.SHA256, (bytes(32),)),
+    ):
+        with pytest.raises(InvalidHashError):
+            Hash(algorithm, bytes(32), None, alternates)
