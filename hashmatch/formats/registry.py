@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hashmatch.formats import columns_profile, hash_text
+from hashmatch.formats import (
+    columns_profile,
+    hash_text,
+    ncmec,
+    stopncii,
+    tech_against_terrorism,
+    threatexchange,
+    vics,
+)
 from hashmatch.formats.delivery import DeliveryParser, ParserOptions
 from hashmatch.model.errors import ErrorReason, HashmatchError
 
@@ -31,6 +40,27 @@ HEAD_SIZE = 65_536
 
 # In the order in which they are tried on a delivery: the most particular first.
 _FORMATS = (
+    Format("ncmec", "NCMEC's hash sharing API, version 2 (XML)", ncmec.NcmecParser, ncmec.recognises),
+    Format("vics", "Project VIC's JSON, versions 1.0 to 2.0, media or cases", vics.VicsParser, vics.recognises),
+    Format(
+        "nist-vics",
+        "the set of harmless files that NIST publishes as VICS 1.2",
+        partial(vics.VicsParser, known_good=True),
+        known_good=True,
+    ),
+    Format("stopncii", "StopNCII's hash records (JSON)", stopncii.StopNciiParser, stopncii.recognises),
+    Format(
+        "tech-against-terrorism",
+        "Tech Against Terrorism's hash list (JSON)",
+        tech_against_terrorism.TechAgainstTerrorismParser,
+        tech_against_terrorism.recognises,
+    ),
+    Format(
+        "threatexchange",
+        "updates of indicators of Meta's ThreatExchange (JSON)",
+        threatexchange.ThreatExchangeParser,
+        threatexchange.recognises,
+    ),
     Format("columns", "a CSV, TSV or JSON lines table that a profile describes", columns_profile.ColumnsParser),
     Format("hash-text", "a hexadecimal digest a line, as the checksum tools write them", hash_text.HashTextParser),
 )

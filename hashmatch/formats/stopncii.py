@@ -1,0 +1,90 @@
+"""The format `stopncii`: the hashes of StopNCII, which people make of their own intimate images.
+
+How a record is read:
+
+* The body gives its records no key: a record is what it says of one hash. The key is made of the kind of the signal and
+  a digest of the hash, so that a key shows no hash.
+* A record that is `Withdrawn` or `Deleted` withdraws its entry. The state of the later `lastModtimestamp` stands.
+* The label is `hashStatus`. What cases and service providers say of the hash are flags: `case:STATUS` without the
+  number of the case, `feedback:SOURCE:VALUE` and `feedback:SOURCE:tag:TAG`. Words that are not known are kept.
+* `signalType` says what the hash is. Texts and URLs are no hashes of files, and TMK is not served: they are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from hashmatch.formats._json_records import (
+    JsonRecordsParser,
+    Record,
+    begins_with_key,
+    date_at,
+    listed,
+    plain_text,
+    statement_of,
+    text_in,
+)
+from hashmatch.formats._values import Refused, digest_of
+from hashmatch.model.algorithms import Algorithm
+
+SCHEME = "stopncii"
+
+_SIGNALS = {"imagepdq": Algorithm.PDQ, "videomd5": Algorithm.MD5, "imagemd5": Algorithm.MD5}
+_NOT_SERVED = frozenset({"videotmk", "text", "url"})
+_GONE = frozenset({"withdrawn", "deleted"})
+# With the kind of the signal and a colon; fewer digits than the shortest hash has.
+_KEY_BYTES = 12
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a delivery that begins with `head` is in this format."""
+    return begins_with_key(head, "hashRecords") or begins_with_key(head, "hashValue", "signalType")
+
+
+def key_of(signal: str, digest: bytes) -> str:
+    """The key of the entry for a hash of the kind that the body calls `signal`."""
+    return f"{signal}:{hashlib.blake2b(digest, digest_size=_KEY_BYTES).hexdigest()}"
+
+
+class StopNciiParser(JsonRecordsParser):
+    """Reads one delivery. `tally.declared_records` is the sum of what the pages declare."""
+
+    member = "hashRecords"
+    marker = "hashValue"
+
+    def take_record(self, number: int, record: Record) -> None:
+        """Take one record. Raises `Refused` for one that is quarantined as a whole."""
+        signal = text_in(record, "signalType")
+        if signal.casefold() in _NOT_SERVED:
+            raise Refused("algorithm-not-served")
+        if signal.casefold() not in _SIGNALS:
+            raise Refused("unknown-algorithm")
+        algorithm = _SIGNALS[signal.casefold()]
+        text = plain_text(record.get("hashValue"))
+        if not text:
+            raise Refused("no-fingerprint")
+        digest = digest_of(algorithm, text, "auto")
+        status = text_in(record, "hashStatus", "label-too-long")
+        as_of = self.moment(record.get("lastModtimestamp"))
+        key = key_of(signal, digest)
+        if status.casefold() in _GONE:
+            self.collector.add_key(number, key, removed=True, as_of=as_of)
+            return
+        statement = statement_of(SCHEME, self.collector.default, status, _flags(record), date_at(as_of))
+        self.collector.add(algorithm, digest, self.collector.number(statement, number), number)
+        self.collector.add_key(number, key, as_of=as_of)
+
+
+def _flags(record: Record) -> set[str]:
+    flags: set[str] = set()
+    cases = record.get("caseNumbers")
+    if isinstance(cases, dict):
+        flags.update(f"case:{plain_text(status)}" for status in cases.values())
+    for feedback in listed(record.get("CSPFeedbacks")):
+        if not isinstance(feedback, dict):
+            raise Refused("bad-value")
+        whose = f"feedback:{text_in(feedback, 'source')}"
+        if value := text_in(feedback, "feedbackValue"):
+            flags.add(f"{whose}:{value}")
+        flags.update(f"{whose}:tag:{plain_text(tag)}" for tag in listed(feedback.get("tags")))
+    return flags

@@ -1,0 +1,125 @@
+"""The format `threatexchange`: updates of indicators of Meta's ThreatExchange, with the descriptors of its members.
+
+How a record is read:
+
+* The key is the indicator's `id`. An indicator that `should_delete`, or has no descriptors (any more), withdraws its
+  entry. The state of the later `last_updated` stands.
+* Each descriptor is one member's opinion and becomes a statement of its own on the hash; its label is `status`. Each of
+  them counts as a fingerprint read.
+* What NON_MALICIOUS says is that a hash should not be listed. Beside other opinions it stays, as one that disagrees;
+  where every member says so, the entry is withdrawn: nobody claims that it belongs on the list.
+* Flags are `owner:ID`, the descriptor's tags, and the reactions of other members, `reaction:KEY:MEMBER`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hashmatch.formats._json_records import (
+    MAXIMUM_FLAGS,
+    JsonRecordsParser,
+    Record,
+    begins_with_key,
+    date_at,
+    listed,
+    plain_text,
+    statement_of,
+    text_in,
+)
+from hashmatch.formats._values import Refused, digest_of, truth_of
+from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.opinions import Statement
+
+SCHEME = "threatexchange"
+
+_ALGORITHMS = {
+    "HASH_MD5": Algorithm.MD5,
+    "HASH_VIDEO_MD5": Algorithm.MD5,
+    "HASH_SHA1": Algorithm.SHA1,
+    "HASH_SHA256": Algorithm.SHA256,
+    "HASH_SHA512": Algorithm.SHA512,
+    "HASH_PDQ": Algorithm.PDQ,
+    "HASH_PHOTODNA": Algorithm.PHOTODNA,
+}
+# Hashes of other kinds, and indicators that are no hashes of files, of which there are many.
+_NOT_SERVED = ("HASH_", "TEXT", "URI", "DOMAIN", "IP_", "EMAIL", "FILE", "DEBUG_", "TREND_")
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a delivery that begins with `head` is in this format."""
+    return begins_with_key(head, "indicator", "type") and (
+        begins_with_key(head, "descriptors") or begins_with_key(head, "should_delete")
+    )
+
+
+class ThreatExchangeParser(JsonRecordsParser):
+    """Reads one delivery. The body does not declare how many records there are."""
+
+    member = "data"
+    marker = "indicator"
+
+    def take_record(self, number: int, record: Record) -> None:
+        """Take one record. Raises `Refused` for one that is quarantined as a whole."""
+        key = text_in(record, "id", "key-too-long")
+        if not key:
+            raise Refused("key-missing")
+        as_of = self.moment(record.get("last_updated"))
+        descriptors = _descriptors(record)
+        if truth_of(text_in(record, "should_delete")) or all(map(_is_denial, descriptors)):
+            self.collector.add_key(number, key, removed=True, as_of=as_of)
+            return
+        algorithm = _algorithm_of(text_in(record, "type"))
+        text = plain_text(record.get("indicator"))
+        if not text:
+            raise Refused("no-fingerprint")
+        digest = digest_of(algorithm, text, "auto")
+        statements = {self._statement(descriptor, date_at(as_of)) for descriptor in descriptors}
+        for statement in sorted(statements):
+            self.collector.add(algorithm, digest, self.collector.number(statement, number), number)
+        self.collector.add_key(number, key, as_of=as_of)
+
+    def _statement(self, descriptor: Record, date: str) -> Statement:
+        label = text_in(descriptor, "status", "label-too-long")
+        return statement_of(SCHEME, self.collector.default, label, _flags(descriptor), date)
+
+
+def _descriptors(record: Record) -> list[Record]:
+    value = record.get("descriptors")
+    # The one descriptor itself, where a list of one was written without its brackets.
+    found = [value] if isinstance(value, dict) and "data" not in value and value else listed(value)
+    if not all(isinstance(each, dict) for each in found):
+        raise Refused("bad-value")
+    return found
+
+
+def _is_denial(descriptor: Record) -> bool:
+    return text_in(descriptor, "status").upper() == "NON_MALICIOUS"
+
+
+def _algorithm_of(name: str) -> Algorithm:
+    if name in _ALGORITHMS:
+        return _ALGORITHMS[name]
+    raise Refused("algorithm-not-served" if name.startswith(_NOT_SERVED) else "unknown-algorithm")
+
+
+def _flags(descriptor: Record) -> set[str]:
+    flags = {_text_of_tag(tag) for tag in listed(descriptor.get("tags"))}
+    owner = descriptor.get("owner")
+    if isinstance(owner, dict):
+        owner = owner.get("id")
+    if owner_id := plain_text(owner):
+        flags.add(f"owner:{owner_id}")
+    reactions = [each for each in listed(descriptor.get("reactions")) if isinstance(each, dict)]
+    by_member = {
+        f"reaction:{text_in(each, 'key')}:{member.strip()}"
+        for each in reactions
+        for member in plain_text(each.get("value")).split(",")
+    }
+    if len(flags) + len(by_member) > MAXIMUM_FLAGS:
+        # Very many members reacted. What they said is kept, who of them did is not.
+        by_member = {f"reaction:{text_in(each, 'key')}" for each in reactions}
+    return flags | by_member
+
+
+def _text_of_tag(tag: Any) -> str:
+    return plain_text(tag.get("text") if isinstance(tag, dict) else tag)
