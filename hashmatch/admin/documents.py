@@ -133,6 +133,18 @@ def _report(report: pb.VettingReport) -> Document:
             {"name": gate.name, "passed": gate.passed, "acceptable": gate.acceptable, "detail": gate.detail}
             for gate in report.gates
         ],
+        "declared_records": report.declared_records if report.HasField("declared_records") else None,
+        "overlaps": [
+            {
+                "list": each.list_id,
+                "nature": nature(each.nature),
+                "looked_for": each.looked_for,
+                "shared": each.shared,
+                "agreed": each.agreed,
+                "disputed": each.disputed,
+            }
+            for each in report.overlaps
+        ],
     }
 
 

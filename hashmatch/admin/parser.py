@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from hashmatch.admin import values
 from hashmatch.admin.exits import EPILOG
 
-_NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test")
+_NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test", "known-good")
 _VOTED = ("md5", "sha1", "photodna", "pdq")
 _MODES = ("full", "incremental")
 _FORMATS = ("hash-text", "columns")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from hashmatch_client.cli.text import Cell, counted, printable, words
 
-from hashmatch.admin.documents import algorithm, instant, mode, state
+from hashmatch.admin.documents import algorithm, instant, mode, nature, state
 from hashmatch.v1 import list_admin_service_pb2 as pb
 from hashmatch.v1 import list_service_pb2
 
@@ -17,7 +17,7 @@ _WIDTH = 17
 def print_report(staging: pb.Staging, *, no_color: bool) -> None:
     """Prints it to standard output."""
     print_facts(_facts(staging))
-    for columns, numbers, rows in (_quarantine(staging), _labels(staging), _gates(staging)):
+    for columns, numbers, rows in (_quarantine(staging), _labels(staging), _overlaps(staging), _gates(staging)):
         if rows:
             from hashmatch_client.cli.tables import print_table
 
@@ -99,7 +99,8 @@ def _facts(staging: pb.Staging) -> Iterable[tuple[str, str]]:
     yield "file", ", ".join(part for part in (staging.file_name, size) if part)
     yield "SHA-256", staging.delivery_sha256.hex()
     yield "staged", f"{instant(staging, 'staged_at')} by {staging.staged_by}"
-    yield "records", f"{report.records:,}"
+    declared = f", {report.declared_records:,} declared" if report.HasField("declared_records") else ""
+    yield "records", f"{report.records:,}{declared}"
     yield (
         "fingerprints",
         f"{report.read:,} read {'=' if parts == report.read else 'BUT'} {report.stored:,} stored + "
@@ -137,6 +138,19 @@ def _labels(staging: pb.Staging) -> Table:
         (each.label or "(none)", each.scheme, f"{each.count:,}") for each in staging.report.labels
     ]
     return ("Label", "Scheme", "Fingerprints"), ("Fingerprints",), rows
+
+
+def _overlaps(staging: pb.Staging) -> Table:
+    numbers = ("Looked for", "Shared", "Agreed", "Disputed")
+    rows: list[tuple[Cell, ...]] = [
+        (
+            each.list_id,
+            words(nature(each.nature)),
+            *(f"{number:,}" for number in (each.looked_for, each.shared, each.agreed, each.disputed)),
+        )
+        for each in staging.report.overlaps
+    ]
+    return ("Other list", "Nature", *numbers), numbers, rows
 
 
 def _gates(staging: pb.Staging) -> Table:

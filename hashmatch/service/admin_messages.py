@@ -9,7 +9,7 @@ from hashmatch.service import messages
 from hashmatch.service.feeds import FeedReport
 from hashmatch.store.manifest import HistoryRecord
 from hashmatch.store.stagings import DISCARDED, PUBLISHED, STAGED, Staging
-from hashmatch.v1 import list_admin_service_pb2
+from hashmatch.v1 import common_pb2, list_admin_service_pb2
 
 _STATES = {
     STAGED: list_admin_service_pb2.STAGING_STATE_STAGED,
@@ -74,6 +74,18 @@ def report(found: VettingReport) -> list_admin_service_pb2.VettingReport:
                 name=each.name, passed=each.passed, detail=each.detail, acceptable=each.acceptable
             )
             for each in found.gates
+        ],
+        declared_records=found.declared_records,
+        overlaps=[
+            list_admin_service_pb2.ListOverlap(
+                list_id=each.list_id,
+                nature=common_pb2.ListNature.ValueType(each.nature),
+                looked_for=each.looked_for,
+                shared=each.shared,
+                agreed=each.agreed,
+                disputed=each.disputed,
+            )
+            for each in found.overlaps
         ],
     )
 

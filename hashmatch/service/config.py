@@ -260,6 +260,43 @@ class VettingSection(Section, frozen=True, kw_only=True):
     maximum_quarantined_fraction: Annotated[
         float, Meta(ge=0, le=1, description="The largest share of a delivery that may be unsound.")
     ] = 0.01
+    maximum_known_good_hashes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 40,
+            description="How many hashes of a delivery may be in known-good corpora without being suppressed.",
+        ),
+    ] = 0
+    maximum_suppressed_hashes: Annotated[
+        int, Meta(ge=0, le=1 << 40, description="How many suppressed hashes a delivery may add to its list.")
+    ] = 0
+    maximum_returned_entries: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 40,
+            description="How many hashes and entries that were withdrawn at the body's word a delivery may bring back.",
+        ),
+    ] = 0
+    maximum_disputed_fraction: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The largest share of other lists' comparable opinions that may dispute a delivery's; judged "
+            "from 1,000 such opinions on.",
+        ),
+    ] = 0.5
+    maximum_near_duplicate_fraction: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The largest share of a delivery's PDQ codes that may have a near duplicate; judged from 1,000 "
+            "codes on.",
+        ),
+    ] = 0.5
     maximum_delivery_bytes: Annotated[
         int, Meta(ge=1, le=1 << 40, description="The largest delivery that is taken in.")
     ] = 8 * GIB

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from hashmatch.index.refresher import Refresher, Served
+from hashmatch.index.snapshot import LoadedList
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service import messages
@@ -55,11 +56,14 @@ class ListServicer(list_service_pb2_grpc.ListServiceServicer):
         return list_service_pb2.GetListResponse(list=self._message(served, state), epoch=served.snapshot.epoch)
 
     def _message(self, served: Served, state: ListState) -> list_service_pb2.HashList:
-        loaded = served.snapshot.lists.get(state.definition.list_id)
+        if state.generation is None:
+            return list_service_pb2.HashList(definition=definition_message(state))
+        # Known-good corpora are told of as well, though no snapshot loads them.
+        loaded = served.snapshot.lists.get(state.definition.list_id) or LoadedList(state, state.generation, {})
         return list_service_pb2.HashList(
             definition=definition_message(state),
-            generation=None if state.generation is None else messages.generation(state.generation),
-            freshness=None if loaded is None else messages.freshness(loaded, self._clock.now()),
+            generation=messages.generation(state.generation),
+            freshness=messages.freshness(loaded, self._clock.now()),
         )
 
 

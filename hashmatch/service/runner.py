@@ -211,6 +211,11 @@ class Runner:
             maximum_removed_fraction=vetting.maximum_removed_fraction,
             maximum_added_fraction=vetting.maximum_added_fraction,
             maximum_quarantined_fraction=vetting.maximum_quarantined_fraction,
+            maximum_known_good_hashes=vetting.maximum_known_good_hashes,
+            maximum_suppressed_hashes=vetting.maximum_suppressed_hashes,
+            maximum_returned_entries=vetting.maximum_returned_entries,
+            maximum_disputed_fraction=vetting.maximum_disputed_fraction,
+            maximum_near_duplicate_fraction=vetting.maximum_near_duplicate_fraction,
             retained_generations=vetting.retained_generations,
             clock_skew_seconds=vetting.clock_skew_seconds,
         )
