@@ -4,6 +4,9 @@ Digests are uniform, but lists made by hand are not, and whoever watches the sto
 placement mixes the first and last bytes of a digest under a secret of the store: sequential test digests spread, and
 the block that was read tells an onlooker nothing of the digest. It is no integrity check; equality is always decided
 on the whole digest.
+
+Values of perceptual algorithms are no uniform numbers: those of one picture's copies are equal but for a few bits, which
+need not be among the first and last. They are folded as a whole before they are placed.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns import kernels
+from hashmatch.columns import folding_kernel, kernels
+from hashmatch.model.algorithms import PERCEPTUAL_ALGORITHMS
 
 Digests = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint32]
@@ -54,8 +58,22 @@ def packed_words(packed: bytes | memoryview, size: int) -> Words:
     return (words if words.flags.aligned else words.copy()).reshape(-1, size // 4)
 
 
+def placing_words(kind: int, words: Words) -> Words:
+    """What decides the placements of (n, w) values of a kind of rows: themselves, or their folds (n, 4)."""
+    if kind not in PERCEPTUAL_ALGORITHMS:
+        return words
+    folds = np.empty((len(words), 4), np.uint32)
+    folding_kernel.fold_all(words, folds)
+    return folds
+
+
+def placements_of(kind: int, digests: Digests, secret: PlacementSecret) -> Placements:
+    """The placements of (n, size) digests of a kind of rows: (n,) uint64."""
+    return placements(placing_words(kind, as_words(digests)), secret)
+
+
 def placements(words: Words, secret: PlacementSecret) -> Placements:
-    """The placements of (n, w) digests: (n,) uint64."""
+    """The placements of (n, w) digests, or of what `placing_words` made of them: (n,) uint64."""
     out = np.empty(len(words), np.uint64)
     place = kernels.place_few if len(words) <= _FEW else kernels.place_all
     place(words, np.uint64(secret.first), np.uint64(secret.second), out)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns import kernels
-from hashmatch.columns.placement import Digests, Placements, PlacementSecret, as_words, placements
+from hashmatch.columns.placement import Digests, Placements, PlacementSecret, as_words, placements_of
 from hashmatch.columns.sorting import sort_digests
 from hashmatch.model.opinions import StatementSet
 
@@ -138,7 +138,7 @@ def make_rows(
     payloads: Payloads | None = None,
 ) -> Rows:
     """Sort distinct digests into rows; `refs` and `payloads` go along."""
-    done = sort_digests(digests, placements(as_words(digests), secret))
+    done = sort_digests(digests, placements_of(kind, digests, secret))
     moved = None if payloads is None else payloads.take(done.order)
     return Rows(kind, done.digests, done.placed, refs[done.order], tuple(sets), moved)
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests, PlacementSecret, as_words, placements
+from hashmatch.columns.placement import Digests, PlacementSecret, placements_of
 from hashmatch.columns.rows import Payloads, Rows, SetInterner
 from hashmatch.columns.sorting import sort_digests
 from hashmatch.columns.source_keys import pack_source_keys
@@ -180,7 +180,7 @@ def rows_of(
     Every statement is marked as first seen in `generation`.
     """
     digests = fingerprints.digests
-    done = sort_digests(digests, placements(as_words(digests), secret))
+    done = sort_digests(digests, placements_of(fingerprints.algorithm, digests, secret))
     statements = fingerprints.statements[done.order]
     interner = SetInterner()
     single = np.fromiter(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests, PlacementSecret, as_words, placements
+from hashmatch.columns.placement import Digests, PlacementSecret, placements_of
 from hashmatch.columns.rows import SOURCE_KEYS, Rows, empty_rows, overlay, positions_in
 from hashmatch.columns.source_keys import source_key_digest
 from hashmatch.ingest.entry_hashes import EntryHash, unpack_entry_hashes
@@ -90,7 +90,7 @@ class CurrentList:
     def held(self, kind: int, digests: Digests) -> Held:
         """What the list has of (n, size) digests."""
         chain = self.chain(kind)
-        return Held(chain, find_in_chain(chain, placements(as_words(digests), self._secret), digests))
+        return Held(chain, find_in_chain(chain, placements_of(kind, digests, self._secret), digests))
 
     def lists(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Which of the rows the list has: (n,) bool. Looked up one by one if they are few, else in one pass."""
@@ -108,7 +108,7 @@ class CurrentList:
         for info in chain:
             reader = self._segments.open(info)
             for digests, refs, _ in reader.checked_columns(reader.read()):
-                passing = Rows(info.kind, digests, placements(as_words(digests), self._secret), refs, reader.sets)
+                passing = Rows(info.kind, digests, placements_of(info.kind, digests, self._secret), refs, reader.sets)
                 if not len(passing):
                     continue
                 low = int(np.searchsorted(rows.placed, passing.placed[0], "left"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Placements, Words, blocks_of, packed_words, placements
+from hashmatch.columns.placement import Placements, Words, blocks_of, packed_words, placements, placing_words
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
 from hashmatch.matching.evaluation import evaluate
@@ -77,7 +77,7 @@ class ColumnQuestion:
     def probe(self) -> bool:
         """Ask the filter, which needs no store. Returns whether `confirm` has anything left to do."""
         if self._table is not None:
-            self._candidates = self._table.candidates(self._words).astype(np.int64)
+            self._candidates = self._table.candidates(placing_words(self._algorithm, self._words)).astype(np.int64)
         return len(self._candidates) > 0
 
     @property
@@ -102,7 +102,8 @@ class ColumnQuestion:
         if self._to_ask is None:
             assert self._table is not None
             self._candidate_words = np.ascontiguousarray(self._words[self._candidates])
-            self._placed = placements(self._candidate_words, self._view.snapshot.manifest.placement)
+            placing = placing_words(self._algorithm, self._candidate_words)
+            self._placed = placements(placing, self._view.snapshot.manifest.placement)
             self._to_ask = self._table.lists_to_ask(self._placed)
         return self._to_ask
 

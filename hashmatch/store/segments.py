@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests, PlacementSecret, as_words, placements
+from hashmatch.columns.placement import Digests, PlacementSecret, placements_of
 from hashmatch.columns.rows import SOURCE_KEY_DIGEST_SIZE, SOURCE_KEYS, Rows, joined_payloads
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement, StatementSet
@@ -239,4 +239,4 @@ class SegmentReader:
         except BlockError as error:
             raise StoreDamagedError(f"segment {self.info.segment_id}: {error}") from error
         joined = joined_payloads(payloads) if any(each is not None for each, _ in payloads) else None
-        return Rows(self.info.kind, digests, placements(as_words(digests), secret), refs, self.sets, joined)
+        return Rows(self.info.kind, digests, placements_of(self.info.kind, digests, secret), refs, self.sets, joined)

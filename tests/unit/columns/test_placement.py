@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashmatch.columns.placement import PlacementSecret, as_words, blocks_of, packed_words, placements
+from hashmatch.columns.placement import (
+    PlacementSecret,
+    as_words,
+    blocks_of,
+    packed_words,
+    placements,
+    placements_of,
+)
+from hashmatch.model.algorithms import PERCEPTUAL_ALGORITHMS, Algorithm
 
 COUNT = 40_000
 BUCKETS = 256
@@ -59,3 +67,13 @@ def test_every_placement_has_a_block_and_blocks_follow_placements(placed, blocks
 def test_packed_digests_are_the_same_words(secret: PlacementSecret):
     digests = np.random.default_rng(2).integers(0, 256, (10, 20), np.uint8)
     assert np.array_equal(packed_words(digests.tobytes(), 20), as_words(digests))
+
+
+@pytest.mark.parametrize("kind", sorted(PERCEPTUAL_ALGORITHMS))
+@pytest.mark.parametrize("at", [0, 8, 16, 24, 28])
+def test_near_duplicates_of_a_perceptual_value_are_spread_evenly(secret: PlacementSecret, kind: Algorithm, at: int):
+    """What such values differ in may be anywhere; families of them must not crowd one block."""
+    placed = placements_of(kind, sequential(kind.digest_size, at), secret)
+    assert len(np.unique(placed)) == COUNT
+    for shift in (56, 48, 32, 8, 0):
+        assert chi_square(placed, shift) < 360
