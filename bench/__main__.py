@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import grpc
 import uvloop
 
-from bench import exact, footprint, ingest, latency, update
+from bench import exact, footprint, ingest, latency, pictures, update
 from bench.harness import BenchmarkError
 from bench.report import Effort, Reporter, machine
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ingest": ingest.run,
     "footprint": footprint.run,
     "update": update.run,
+    "pictures": pictures.run,
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,23 +50,36 @@ class Pdq:
 
 def pdq(pixels: NDArray[np.uint8]) -> Pdq:
     """The PDQ of pixels: rows by columns of luminance (black 0, white 255), or rows by columns of red, green, blue."""
-    samples = np.zeros((_SAMPLES, _SAMPLES)) if min(pixels.shape[:2]) < MIN_SIDE else _sampled(pixels)
-    if np.ptp(samples) < _FLAT:
-        samples = np.zeros_like(samples)
     cosines = _cosines()
-    coefficients = cosines @ samples @ cosines.T
-    code, *variants = (_code(each) for each in _dihedral(coefficients))
-    return Pdq(code, _quality(samples), tuple(variants))
+    samples = [_unless_flat(each) for each in _sampled(pixels)]
+    as_is, left_right, top_bottom, both = (cosines @ each @ cosines.T for each in samples)
+    # Turning a picture by a quarter is mirroring it and exchanging rows and columns.
+    turned = (left_right.T, both, top_bottom.T, left_right, top_bottom, as_is.T, both.T)
+    return Pdq(_code(as_is), _quality(samples[0]), tuple(map(_code, turned)))
 
 
-def _sampled(pixels: NDArray[np.uint8]) -> Floats:
-    """The luminance through the filter, as 64 by 64 samples."""
+def _sampled(pixels: NDArray[np.uint8]) -> Iterator[Floats]:
+    """The luminance through the filter, as 64 by 64 samples: as it is, mirrored left to right, top to bottom, and both.
+
+    Samples do not lie in the middle of what they stand for, so those of the mirrored pixels are not the mirrored
+    samples: on a small picture their codes differ by more than a search would bridge.
+    """
     height, width = pixels.shape[:2]
-    rows = _rows_sampled(pixels.reshape(height, -1))
-    if pixels.ndim == 3:
-        # Colours become luminance only now: 64 rows of them are less work than all, and nothing was rounded meanwhile.
-        rows = rows.reshape(_SAMPLES, width, 3) @ _LUMINANCE
-    return _rows_sampled(rows.T).T.astype(np.float64)
+    if min(height, width) < MIN_SIDE:
+        yield from [np.zeros((_SAMPLES, _SAMPLES))] * 4
+        return
+    table = pixels.reshape(height, -1)
+    for values in (table, table[::-1]):
+        rows = _rows_sampled(values)
+        if pixels.ndim == 3:
+            # Colours become luminance only now: 64 rows are less work than all, and nothing was rounded meanwhile.
+            rows = rows.reshape(_SAMPLES, width, 3) @ _LUMINANCE
+        for columns in (rows.T, rows.T[::-1]):
+            yield _rows_sampled(columns).T.astype(np.float64)
+
+
+def _unless_flat(samples: Floats) -> Floats:
+    return samples if np.ptp(samples) >= _FLAT else np.zeros_like(samples)
 
 
 def _rows_sampled(values: NDArray[np.uint8] | Floats) -> Floats:
@@ -112,27 +126,6 @@ def _cosines() -> Floats:
     places = 2 * np.arange(_SAMPLES)[None, :] + 1
     cosines: Floats = np.cos(math.pi / (2 * _SAMPLES) * frequencies * places)
     return cosines * math.sqrt(2 / _SAMPLES)
-
-
-def _dihedral(coefficients: Floats) -> tuple[Floats, ...]:
-    """The coefficients of the picture and of its seven variants, in the order that `Pdq` states.
-
-    Mirroring changes the sign of the odd frequencies across the mirror, and nothing else.
-    """
-    signs = np.where(np.arange(_FREQUENCIES) % 2, 1.0, -1.0)
-    left_right = coefficients * signs
-    top_bottom = coefficients * signs[:, None]
-    both = left_right * signs[:, None]
-    return (
-        coefficients,
-        left_right.T,
-        both,
-        top_bottom.T,
-        left_right,
-        top_bottom,
-        coefficients.T,
-        both.T,
-    )
 
 
 def _code(coefficients: Floats) -> bytes:

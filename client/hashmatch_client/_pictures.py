@@ -38,8 +38,7 @@ _MAX_ANIMATION_PIXELS = 500_000_000
 _ENOUGH = (1_024, 1_024)
 
 _FORMATS = (
-    "AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF",
-    "WEBP",
+    "AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP",
 )  # fmt: skip
 _ANIMATED = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
 
@@ -122,7 +121,7 @@ class PictureHasher:
     @staticmethod
     def _frames(image: Image.Image) -> list[int]:
         """The frames to hash, spread evenly over those that are looked at."""
-        # What an MPO holds beside its picture are previews and depth maps.
+        # What a JPEG holds beside its picture are previews and depth maps.
         frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
         reachable = max(1, min(frames, _MAX_ANIMATION_PIXELS // max(1, image.width * image.height)))
         return sorted({round(place) for place in np.linspace(0, reachable - 1, MAX_FRAMES)})
@@ -198,7 +197,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _hash(pixels: NDArray[np.uint8]) -> Hash:
     found = pdq(pixels)
-    return Hash(Algorithm.PDQ, found.code, found.quality)
+    alternates = dict.fromkeys(found.variants)
+    alternates.pop(found.code, None)
+    return Hash(Algorithm.PDQ, found.code, found.quality, tuple(alternates))
 
 
 def _worth_sending(hashes: list[Hash]) -> tuple[Hash, ...]:

@@ -85,11 +85,12 @@ def images_available() -> bool:
 
 
 def picture_hashes(picture: str | PathLike[str] | Image) -> tuple[Hash, ...]:
-    """The PDQ hashes, with their quality, of a picture: a file, or an image that Pillow has open.
+    """The PDQ hashes of a picture, which is a file or an image that Pillow has open, with quality and alternates.
 
     One, as a rule. An animation has up to eight, of frames spread evenly over it; a picture that is partly transparent
     has one as it is stored and one as it looks on white. Hashes of a quality below 50 are left out, unless there is no
-    other: then the best of them is handed out. The orientation that EXIF states is honoured.
+    other: then the best of them is handed out. The orientation that EXIF states is honoured; the alternates are the
+    codes of the picture turned and mirrored.
 
     Raises `PictureError` if it is no picture, is too large (more than 89 megapixels) or cannot be decoded to its end,
     `OSError` if the file cannot be read, and `ConfigurationError` without `hashmatch[images]`.

@@ -23,14 +23,30 @@ def loaded_by(code):
 )
 def test_the_library_loads_nothing_of_the_server_and_no_rich(code):
     modules = loaded_by(code)
-    assert not modules & {"numpy", "redis", "numba", "msgspec", "rich", "structlog", "xxhash", "cryptography", "shtab"}
+    assert not modules & {
+        "numpy",
+        "redis",
+        "numba",
+        "msgspec",
+        "rich",
+        "structlog",
+        "xxhash",
+        "cryptography",
+        "shtab",
+        "PIL",
+    }
     ours = {name for name in modules if name.startswith("hashmatch.")}
     assert all(name == "hashmatch.v1" or name.startswith("hashmatch.v1.") for name in ours)
 
 
 def test_the_command_starts_without_grpc():
     modules = loaded_by("import hashmatch_client.cli.main as m; m.build_parser()")
-    assert not modules & {"grpc", "google.protobuf", "rich", "shtab"}
+    assert not modules & {"grpc", "google.protobuf", "rich", "shtab", "numpy", "PIL"}
+
+
+def test_digests_of_files_need_nothing_of_what_pictures_need(tmp_path):
+    code = f"from hashmatch_client import hashing as h; h.images_available(); h.hash_file({str(tmp_path)!r})"
+    assert not loaded_by(code) & {"numpy", "PIL"}
 
 
 def test_every_public_name_exists_and_no_other():
