@@ -182,7 +182,13 @@ class Stager:
         changes = changes_of(entries, header.mode, current, manifest.placement, state.last_number + 1)
         evidence = gather(changes, current, manifest, self._store)
         report = report_on(
-            parser.tally, changes, before, self._policy, evidence, declared_records=header.declared_records
+            parser.tally,
+            changes,
+            before,
+            self._policy,
+            evidence,
+            declared_records=header.declared_records,
+            pulled=header.base_number is not None,
         )
         return report, changes, size
 

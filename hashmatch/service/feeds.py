@@ -46,7 +46,7 @@ from hashmatch.trust.audit import AuditError
 _STORE_ERRORS = (StoreUnavailableError, StoreDamagedError, ArchiveError, AuditError)
 
 # A lease outlives its holder by at most this long, and is renewed three times as often.
-_LEASE_SECONDS = 30.0
+_LEASE_SECONDS = 10.0
 # How often the status of a feed is looked at, in seconds: another server may have run it, or somebody published it.
 _LOOK_INTERVAL = 5.0
 # The first pause after a round that failed; it doubles with every further one, up to the feed's interval.
