@@ -17,6 +17,8 @@ Form = Literal["auto", "hex", "base64", "base32"]
 
 _TRUE = frozenset({"y", "yes", "t", "true", "1"})
 _FALSE = frozenset({"n", "no", "f", "false", "0", ""})
+# Looking up a member of an enumeration costs more than decoding a digest.
+_VIDEO = Algorithm.VPDQ
 _EMPTY_FILES = frozenset(EMPTY_FILE_DIGESTS.values())
 # Ten digits last until 2286; more of them are milliseconds.
 _UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
@@ -50,7 +52,7 @@ def algorithm_of(text: str, names: Mapping[str, Algorithm]) -> Algorithm:
 
 def digest_of(algorithm: Algorithm, text: str, form: Form) -> bytes:
     """The digest that `text`, not blank, stands for. Base64 and base32 may lack their padding."""
-    if algorithm is Algorithm.VPDQ:
+    if algorithm is _VIDEO:
         raise Refused("algorithm-not-served")
     size = algorithm.digest_size
     if form == "hex" or (form == "auto" and len(text) == 2 * size and text[-1] != "="):

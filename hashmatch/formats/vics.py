@@ -47,7 +47,8 @@ _CONTEXT = re.compile(
 )
 _HARMLESS_VERSION = "1.2"
 _HARMLESS_CATEGORY = "0"
-_ALGORITHMS = {"pdna": Algorithm.PHOTODNA}
+_MD5, _SHA1, _PHOTODNA = Algorithm.MD5, Algorithm.SHA1, Algorithm.PHOTODNA
+_ALGORITHMS = {"pdna": _PHOTODNA}
 _FLAG_WORDS = ("victim-identified", "offender-identified", "distributed", "precategorized")
 # As older OData writes a date: in milliseconds since 1970, whatever the zone behind it.
 _LEGACY_DATE = re.compile(r"/Date\((-?[0-9]{4,13})(?:[+-][0-9]{4})?\)/", re.ASCII)
@@ -230,7 +231,7 @@ class VicsParser:
             updated_on=self._date(record, media.date_updated),
         )
         number = self._collector.number(statement, record)
-        taken: list[tuple[Algorithm, bytes]] = []
+        taken: set[bytes] = set()
         for name, value in fingerprints:
             try:
                 algorithm = name if isinstance(name, Algorithm) else algorithm_of(_text_of(name), _ALGORITHMS)
@@ -239,8 +240,8 @@ class VicsParser:
                 self._collector.refuse(refused.reason, record)
                 continue
             # Older versions give the SHA-1 once more among the alternative hashes.
-            if (algorithm, digest) not in taken:
-                taken.append((algorithm, digest))
+            if digest not in taken:
+                taken.add(digest)
                 self._collector.add(algorithm, digest, number, record)
         if taken and key:
             self._collector.add_key(record, key)
@@ -290,9 +291,9 @@ def _fingerprints_of(media: _Media) -> list[tuple[Any, Any]]:
     """What stands for fingerprints, blank ones aside: algorithms or names of them, and values."""
     met: list[tuple[Any, Any]] = []
     for algorithm, value in (
-        (Algorithm.MD5, media.md5),
-        (Algorithm.SHA1, media.sha1),
-        (Algorithm.PHOTODNA, media.photodna),
+        (_MD5, media.md5),
+        (_SHA1, media.sha1),
+        (_PHOTODNA, media.photodna),
     ):
         if value is not None and value != "":
             met.append((algorithm, value))
