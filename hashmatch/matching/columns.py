@@ -24,7 +24,7 @@ from hashmatch.store.sources import ChainLookup, SegmentSource, find_in_chain
 Positions = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ColumnAnswer:
     """The answer for `count` digests.
 
@@ -47,6 +47,8 @@ class ColumnAnswer:
 
 
 _NOWHERE: Positions = np.empty(0, np.int64)
+_NO_WORDS: Words = np.empty((0, 4), np.uint32)
+_NO_PLACEMENTS: Placements = np.empty(0, np.uint64)
 # Stands beside ABSENT and DAMAGED for a list whose blocks the store did not hand out.
 _UNAVAILABLE = -3
 
@@ -58,25 +60,28 @@ class ColumnQuestion:
         """`packed` has a whole number of digests of an exact algorithm."""
         self._view = view
         self._algorithm = algorithm
-        self._words: Words = packed_words(packed, algorithm.digest_size)
+        self._packed = packed
         self._doubts = view.doubts_about(algorithm)
         self._carriers = view.carriers(algorithm)
         table = view.snapshot.tables.get(algorithm)
         self._table = table if self._carriers else None
+        # Filled in by `probe`.
+        self._words: Words = _NO_WORDS
         self._candidates: Positions = _NOWHERE
         # Filled in by `_lists_to_ask`.
         self._to_ask: dict[str, Positions] | None = None
-        self._candidate_words: Words = self._words[:0]
-        self._placed: Placements = np.empty(0, np.uint64)
+        self._candidate_words: Words = _NO_WORDS
+        self._placed: Placements = _NO_PLACEMENTS
 
     @property
     def count(self) -> int:
         """How many digests are asked about."""
-        return len(self._words)
+        return len(self._packed) // self._algorithm.digest_size
 
     def probe(self) -> bool:
         """Ask the filter, which needs no store. Returns whether `confirm` has anything left to do."""
         if self._table is not None:
+            self._words = packed_words(self._packed, self._algorithm.digest_size)
             self._candidates = self._table.candidates(placing_words(self._algorithm, self._words)).astype(np.int64)
         return len(self._candidates) > 0
 

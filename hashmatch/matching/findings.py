@@ -32,6 +32,13 @@ class Finding(NamedTuple):
     below_min_sources: bool = False
     natures: tuple[ListNature, ...] = ()
 
+    def with_doubts(self, doubts: tuple[Cause, ...]) -> Finding:
+        """The finding as a caller is told of it: with doubts, the absence of a match proves nothing."""
+        if not doubts:
+            return self
+        verdict = Verdict.NOT_DETERMINED if self.verdict is Verdict.NO_KNOWN_MATCH else self.verdict
+        return self._replace(verdict=verdict, causes=(*self.causes, *doubts))
+
     def with_source_keys(self, keys: Mapping[str, Sequence[str]]) -> Finding:
         """The finding with the source keys that belong to its opinions, given by list in order of their statements."""
         opinions = tuple(

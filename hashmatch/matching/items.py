@@ -54,12 +54,13 @@ class ItemsQuestion:
         for item in items:
             places: list[tuple[Algorithm, int] | Finding] = []
             for asked in item:
-                problem = _problem_with(asked)
-                if problem is not None:
-                    places.append(Finding(Verdict.NOT_DETERMINED, causes=(Cause(problem),)))
+                algorithm = _SERVED.get(asked.algorithm)
+                if algorithm is None or len(asked.value) != _SIZES[algorithm]:
+                    places.append(_REFUSED[_problem_with(asked)])
                     continue
-                algorithm = Algorithm(asked.algorithm)
-                column = packed.setdefault(algorithm, [])
+                column = packed.get(algorithm)
+                if column is None:
+                    column = packed[algorithm] = []
                 places.append((algorithm, len(column)))
                 column.append(asked.value)
             self._places.append(places)
@@ -89,9 +90,9 @@ class ItemsQuestion:
         findings: dict[Algorithm, dict[int, Finding]] = {}
         silence: dict[Algorithm, Finding] = {}
         for algorithm, answer in answers.items():
-            silence[algorithm] = _with_doubts(Finding(Verdict.NO_KNOWN_MATCH), answer.doubts)
+            silence[algorithm] = self._view.silence(algorithm)
             findings[algorithm] = {
-                position: _with_doubts(answer.findings[number], answer.doubts)
+                position: answer.findings[number].with_doubts(answer.doubts)
                 for position, number in zip(answer.positions.tolist(), answer.finding_numbers.tolist(), strict=True)
             }
         return [
@@ -130,21 +131,13 @@ class ItemsQuestion:
         return ItemAnswer(Verdict.NO_KNOWN_MATCH if settled else Verdict.NOT_DETERMINED, agreement, findings)
 
 
-def _problem_with(asked: AskedHash) -> UndeterminedReason | None:
-    try:
-        algorithm = Algorithm(asked.algorithm)
-    except ValueError:
-        return UndeterminedReason.UNKNOWN_ALGORITHM
-    if algorithm not in EXACT_ALGORITHMS:
-        return UndeterminedReason.ALGORITHM_NOT_SERVED
-    if len(asked.value) != algorithm.digest_size:
+def _problem_with(asked: AskedHash) -> UndeterminedReason:
+    if asked.algorithm in _SERVED:
         return UndeterminedReason.INVALID_HASH
-    return None
+    known = asked.algorithm in Algorithm.__members__.values()
+    return UndeterminedReason.ALGORITHM_NOT_SERVED if known else UndeterminedReason.UNKNOWN_ALGORITHM
 
 
-def _with_doubts(finding: Finding, doubts: tuple[Cause, ...]) -> Finding:
-    """The finding as a caller is told of it: with doubts, the absence of a match proves nothing."""
-    if not doubts:
-        return finding
-    verdict = Verdict.NOT_DETERMINED if finding.verdict is Verdict.NO_KNOWN_MATCH else finding.verdict
-    return finding._replace(verdict=verdict, causes=(*finding.causes, *doubts))
+_SERVED = {int(algorithm): algorithm for algorithm in EXACT_ALGORITHMS}
+_SIZES = {algorithm: algorithm.digest_size for algorithm in Algorithm}
+_REFUSED = {reason: Finding(Verdict.NOT_DETERMINED, causes=(Cause(reason),)) for reason in UndeterminedReason}

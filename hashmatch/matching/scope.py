@@ -11,7 +11,7 @@ from hashmatch.matching.findings import Finding
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import ListNature, check_list_id
-from hashmatch.model.verdicts import Cause, UndeterminedReason
+from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.store.manifest import list_not_found
 
 MAXIMUM_SCOPE_LISTS = 1_000
@@ -19,7 +19,7 @@ MAXIMUM_SOURCES = 1_000
 
 
 class Scope(NamedTuple):
-    """A caller's choice: lists and natures (empty for all), how many bodies make a match, and newer than which epoch."""
+    """A caller's choice: lists and natures (empty for all), how many bodies make a match, newer than which epoch."""
 
     list_ids: tuple[str, ...] = ()
     min_sources: int = 1
@@ -57,6 +57,7 @@ class View:
     findings: dict[Hashable, Finding] = field(default_factory=dict)
     _carriers: dict[Algorithm, dict[str, LoadedList]] = field(default_factory=dict)
     _doubts: dict[Algorithm, tuple[Cause, ...]] = field(default_factory=dict)
+    _silence: dict[Algorithm, Finding] = field(default_factory=dict)
 
     def carriers(self, algorithm: Algorithm) -> dict[str, LoadedList]:
         """The lists in scope that have hashes of the algorithm."""
@@ -71,6 +72,14 @@ class View:
         known = self._doubts.get(algorithm)
         if known is None:
             known = self._doubts[algorithm] = self._find_doubts(algorithm)
+        return known
+
+    def silence(self, algorithm: Algorithm) -> Finding:
+        """What is found for a hash of this algorithm that no list has; always the same object."""
+        known = self._silence.get(algorithm)
+        if known is None:
+            known = Finding(Verdict.NO_KNOWN_MATCH).with_doubts(self.doubts_about(algorithm))
+            self._silence[algorithm] = known
         return known
 
     def _find_doubts(self, algorithm: Algorithm) -> tuple[Cause, ...]:

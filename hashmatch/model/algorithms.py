@@ -16,6 +16,9 @@ class Algorithm(enum.IntEnum):
     VPDQ = 6
     PHOTODNA = 7
 
+    # As equality has it; that of `Enum` hashes the name, in Python, at every look into a dictionary.
+    __hash__ = int.__hash__
+
     @property
     def digest_size(self) -> int:
         """The length of a value in bytes (DOMAIN §3); for VPDQ that of one frame's code."""

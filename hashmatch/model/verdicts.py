@@ -13,6 +13,8 @@ class Verdict(enum.IntEnum):
     NO_KNOWN_MATCH = 2
     NOT_DETERMINED = 3
 
+    __hash__ = int.__hash__
+
 
 class UndeterminedReason(enum.IntEnum):
     """Why a verdict is NOT_DETERMINED; the numbers are those of the contract, which describes each."""
@@ -30,6 +32,8 @@ class UndeterminedReason(enum.IntEnum):
     LOW_QUALITY = 11
     DEGENERATE_HASH = 12
     WORK_LIMIT = 13
+
+    __hash__ = int.__hash__
 
 
 class Cause(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -145,22 +144,15 @@ class Answering:
         classified = self._map.classify(opinion.statement.scheme, opinion.statement.label)
         return messages.opinion(opinion, loaded, stale=stale, classification=self._classifications[classified])
 
-    def count_findings(self, served: Served, algorithm: Algorithm, findings: Iterable[tuple[Finding, int]]) -> None:
-        """Count findings, each with how many hashes have it. Hashes without one are counted by the caller."""
-        verdicts: Counter[Verdict] = Counter()
-        lists: Counter[str] = Counter()
-        for finding, amount in findings:
-            verdicts[finding.verdict] += amount
-            if finding.verdict is Verdict.NOT_DETERMINED:
-                self.count_causes(finding.causes, amount)
-            elif finding.verdict is Verdict.MATCH:
-                for list_id in {opinion.list_id for opinion in finding.opinions}:
-                    lists[list_id] += amount
-        for verdict, amount in verdicts.items():
-            self.metrics.count_hashes(algorithm, verdict, amount)
-        for list_id, amount in lists.items():
-            nature = served.snapshot.manifest.lists[list_id].definition.nature
-            self.metrics.count_matches(list_id, algorithm, nature, amount)
+    def count(self, served: Served, algorithm: Algorithm | None, finding: Finding, amount: int) -> None:
+        """Count `amount` hashes of an algorithm, None for an unknown one, that share a finding."""
+        self.metrics.count_hashes(algorithm, finding.verdict, amount)
+        if finding.verdict is Verdict.NOT_DETERMINED:
+            self.count_causes(finding.causes, amount)
+        elif finding.verdict is Verdict.MATCH and algorithm is not None:
+            for list_id in {opinion.list_id for opinion in finding.opinions}:
+                nature = served.snapshot.manifest.lists[list_id].definition.nature
+                self.metrics.count_matches(list_id, algorithm, nature, amount)
 
     def count_causes(self, causes: Iterable[Cause], amount: int) -> None:
         """Count hashes that were not determined, once for each kind of cause."""

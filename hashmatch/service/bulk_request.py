@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hashmatch.service.wire import LENGTH_DELIMITED, VARINT, WireError, read_varint
 from hashmatch.v1 import match_service_pb2
 
 _COLUMN = match_service_pb2.BulkMatchRequest.COLUMN_FIELD_NUMBER
 _DIGESTS = match_service_pb2.HashColumn.DIGESTS_FIELD_NUMBER
-# Wire types of the encoding: https://protobuf.dev/programming-guides/encoding/
-_VARINT, _LENGTH_DELIMITED = 0, 2
-_LONGEST_VARINT = 10
 
 
 class BulkRequest(NamedTuple):
@@ -28,16 +26,12 @@ class BulkRequest(NamedTuple):
     scope: match_service_pb2.MatchScope | None
 
 
-class _UnusualError(Exception):
-    """The message is not of the form that is read here."""
-
-
 def decode_bulk_request(data: bytes) -> BulkRequest:
     """Read a request. Raises `google.protobuf.message.DecodeError` if it is no such message."""
     try:
         start, end, rest = _cut(memoryview(data), _COLUMN)
         digests_start, digests_end, column_rest = _cut(memoryview(data)[start:end], _DIGESTS)
-    except _UnusualError:
+    except WireError:
         message = match_service_pb2.BulkMatchRequest.FromString(data)
         column = message.column
         digests: bytes | memoryview = column.digests
@@ -55,32 +49,20 @@ def _cut(data: memoryview, wanted: int) -> tuple[int, int, bytes]:
     found: tuple[int, int, int] | None = None
     while at < len(data):
         begin = at
-        tag, at = _varint(data, at)
+        tag, at = read_varint(data, at)
         field, wire_type = tag >> 3, tag & 7
-        if wire_type == _VARINT:
-            _, at = _varint(data, at)
-        elif wire_type == _LENGTH_DELIMITED:
-            length, at = _varint(data, at)
+        if wire_type == VARINT:
+            _, at = read_varint(data, at)
+        elif wire_type == LENGTH_DELIMITED:
+            length, at = read_varint(data, at)
             if field == wanted:
                 if found is not None:
-                    raise _UnusualError
+                    raise WireError
                 found = (begin, at, at + length)
             at += length
         else:
-            raise _UnusualError
+            raise WireError
     if found is None or at != len(data):
-        raise _UnusualError
+        raise WireError
     begin, start, end = found
     return start, end, bytes(data[:begin]) + bytes(data[end:])
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for index in range(_LONGEST_VARINT):
-        if at + index >= len(data):
-            raise _UnusualError
-        byte = data[at + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value, at + index + 1
-    raise _UnusualError

@@ -1,9 +1,9 @@
 """What surrounds every call: identity, permission, deadline, admission, errors, metrics and one line in the log.
 
-It is one wrapper rather than a chain of interceptors, because all of it together must cost little beside a lookup that
-takes microseconds. The order is fixed: a call is named and timed, then identified, permitted, required to have a
-deadline and admitted; only then is its request decoded and handled. Whatever goes wrong becomes a status here and
-nowhere else:
+It is one wrapper that is put around handlers when they are registered, rather than a chain of interceptors that gRPC
+walks at every call, because all of it together must cost little beside a lookup that takes microseconds. The order is
+fixed: a call is named and timed, then identified, permitted, required to have a deadline and admitted; only then is its
+request decoded and handled. Whatever goes wrong becomes a status here and nowhere else:
 
 * a `HashmatchError` becomes the code of its reason, with details;
 * a status that the handler sent itself (`context.abort`) passes;
@@ -20,9 +20,9 @@ import asyncio
 import inspect
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -57,8 +57,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour = Callable[..., Any]
 
 
-class Guard(grpc.aio.ServerInterceptor):
-    """The interceptor of one listener. Handlers must be coroutines or asynchronous generators.
+class Guard:
+    """What surrounds the calls of one listener. Handlers must be coroutines or asynchronous generators.
 
     `open_services` are served to anybody, without deadline and beyond the limits: a probe must get its answer when the
     server is overloaded, and from a prober that has no name.
@@ -87,28 +87,21 @@ class Guard(grpc.aio.ServerInterceptor):
         self._clock = clock
         self._require_deadline = require_deadline
         self._open_services = frozenset(open_services)
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """The handler of the method with everything around it; None, which is UNIMPLEMENTED, if there is none."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        known = self._wrapped.get(handler_call_details.method)
-        if known is not None and known[0] is handler:
-            return known[1]
-        wrapped = self._wrap(handler, handler_call_details.method)
-        self._wrapped[handler_call_details.method] = (handler, wrapped)
-        return wrapped
+    def over(self, server: grpc.aio.Server) -> grpc.aio.Server:
+        """What services are registered with in place of `server`, so that none of their calls is unguarded.
 
-    def _wrap(self, handler: Handler, path: str) -> Handler:
+        It is a `GuardedServer`; generated code asks for the type of a server but only ever registers handlers.
+        """
+        return cast("grpc.aio.Server", GuardedServer(server, self))
+
+    def handlers(self, service: str, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+        """The handlers of a service, given by the names of its methods, with everything around them."""
+        return {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
+
+    def _wrap(self, handler: Handler, service: str, name: str) -> Handler:
         # Requests are decoded by the wrappers, after admission, so that a refused call costs no decoding and bytes that
         # are no message are the caller's error rather than ours.
-        service, _, name = path.removeprefix("/").rpartition("/")
         method = _Method(self, service, name, handler)
         encode = handler.response_serializer
         match handler.request_streaming, handler.response_streaming:
@@ -120,6 +113,23 @@ class Guard(grpc.aio.ServerInterceptor):
                 return grpc.unary_stream_rpc_method_handler(method.unary_stream, None, encode)
             case _:
                 return grpc.stream_stream_rpc_method_handler(method.stream_stream, None, encode)
+
+
+class GuardedServer:
+    """Takes handlers from generated code, as `grpc.aio.Server` does, and registers them with the guard around them."""
+
+    def __init__(self, server: grpc.aio.Server, guard: Guard) -> None:
+        self._server = server
+        self._guard = guard
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Register the handlers of a service."""
+        guarded = self._guard.handlers(service_name, method_handlers)
+        self._server.add_registered_method_handlers(service_name, guarded)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, guarded),))
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: generated code registers every handler in the other way as well, and that way names them."""
 
 
 class _Method:

@@ -112,6 +112,11 @@ class Health:
             else:
                 await changed.wait()
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that there are; the empty name is the server as a whole."""
+        return tuple(self._needs)
+
     def knows(self, service: str) -> bool:
         """Whether there is such a service."""
         return service in self._needs
@@ -134,6 +139,17 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         if not self._health.knows(request.service):
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return _response(self._health.is_serving(request.service))
+
+    async def List(  # noqa: N802
+        self,
+        request: health_pb2.HealthListRequest,  # noqa: ARG002
+        context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002
+    ) -> health_pb2.HealthListResponse:
+        """Tell how every service is."""
+        health = self._health
+        return health_pb2.HealthListResponse(
+            statuses={service: _response(health.is_serving(service)) for service in health.services}
+        )
 
     async def Watch(  # noqa: N802
         self,

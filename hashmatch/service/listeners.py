@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from structlog.typing import FilteringBoundLogger
 
 from hashmatch.model.clock import Clock
@@ -131,7 +131,6 @@ class Listeners:
         )
         largest = config.server.maximum_message_bytes
         server = grpc.aio.server(
-            interceptors=[guard],
             options=[
                 ("grpc.max_receive_message_length", largest),
                 ("grpc.max_send_message_length", -1),
@@ -141,10 +140,12 @@ class Listeners:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        register(server)
-        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(self._health), server)
+        guarded = guard.over(server)
+        register(guarded)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(self._health), guarded)
         if config.server.reflection:
-            reflection.enable_server_reflection((*services, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+            described = reflection.aio.ReflectionServicer((*services, HEALTH_SERVICE, reflection.SERVICE_NAME))
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(described, guarded)
         address = parse_address(listen)
         try:
             if plaintext:

@@ -12,6 +12,7 @@ from hashmatch.matching.items import ItemAnswer
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, Verdict
 from hashmatch.service import messages
+from hashmatch.service.wire import packed_fixed32
 from hashmatch.v1 import common_pb2, match_service_pb2
 
 MakeOpinions = Callable[[Iterable[Opinion]], list[common_pb2.Opinion]]
@@ -24,22 +25,18 @@ def batch_response(
     opinions: MakeOpinions,
 ) -> match_service_pb2.BatchMatchResponse:
     """The answer to a question about items."""
-    return match_service_pb2.BatchMatchResponse(
-        results=[
-            match_service_pb2.ItemResult(
-                reference=item.reference,
-                verdict=common_pb2.Verdict.ValueType(answer.verdict),
-                agreement=common_pb2.Agreement.ValueType(answer.agreement),
-                natures=messages.natures(answer.natures) if answer.verdict is Verdict.MATCH else None,
-                hashes=[
-                    messages.hash_result(asked.algorithm, finding, opinions(finding.opinions))
-                    for asked, finding in zip(item.hashes, answer.findings, strict=True)
-                ],
-            )
-            for item, answer in zip(request.items, answers, strict=True)
-        ],
-        snapshot=info,
-    )
+    response = match_service_pb2.BatchMatchResponse(snapshot=info)
+    for item, answer in zip(request.items, answers, strict=True):
+        result = response.results.add(
+            reference=item.reference,
+            verdict=common_pb2.Verdict.ValueType(answer.verdict),
+            agreement=common_pb2.Agreement.ValueType(answer.agreement),
+        )
+        if answer.verdict is Verdict.MATCH:
+            result.natures.extend(messages.natures(answer.natures))
+        for asked, finding in zip(item.hashes, answer.findings, strict=True):
+            result.hashes.append(messages.hash_result(asked.algorithm, finding, opinions))
+    return response
 
 
 def all_undetermined(
@@ -67,11 +64,9 @@ def bulk_response(
         positions = positions[matched]
         used, numbers = np.unique(numbers[matched], return_inverse=True)
         found = tuple(found[number] for number in used.tolist())
-    return match_service_pb2.BulkMatchResponse(
+    response = match_service_pb2.BulkMatchResponse(
         sequence=sequence,
         count=answer.count,
-        match_indexes=positions.tolist(),
-        finding_indexes=numbers.tolist(),
         findings=[
             match_service_pb2.Finding(
                 agreement=common_pb2.Agreement.ValueType(finding.agreement),
@@ -87,6 +82,13 @@ def bulk_response(
         ],
         snapshot=info,
     )
+    if len(positions):
+        # Thousands of numbers are taken over as the bytes that they are on the wire, rather than one by one.
+        response.MergeFromString(
+            packed_fixed32(match_service_pb2.BulkMatchResponse.MATCH_INDEXES_FIELD_NUMBER, positions)
+            + packed_fixed32(match_service_pb2.BulkMatchResponse.FINDING_INDEXES_FIELD_NUMBER, numbers)
+        )
+    return response
 
 
 def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:

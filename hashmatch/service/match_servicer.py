@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, TypeAlias
 
 import grpc.aio
+import numpy as np
 
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.findings import Finding
 from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
-from hashmatch.matching.scope import EVERYTHING, Scope
+from hashmatch.matching.scope import EVERYTHING, Scope, View
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
@@ -146,7 +145,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         answer = await self._answering.confirm(question, current_call().deadline)
         info = self._answering.snapshot_info(served, view)
         response = bulk_response(request.sequence, answer, info, partial(self._answering.opinions, view))
-        self._count_column(served, algorithm, answer, len(response.match_indexes))
+        self._count_column(served, view, algorithm, answer, len(response.match_indexes))
         return response
 
     def _column_of(self, asked: int, size: int) -> tuple[Algorithm, int]:
@@ -180,32 +179,32 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         self, served: Served, request: match_service_pb2.BatchMatchRequest, answers: list[ItemAnswer]
     ) -> None:
         matches = 0
-        known: list[tuple[Algorithm, Finding]] = []
+        # Findings are shared, so that what they are is known by which they are.
+        shared: dict[tuple[int, int], list[Any]] = {}
         for item, answer in zip(request.items, answers, strict=True):
             matches += answer.verdict is Verdict.MATCH
             for asked, finding in zip(item.hashes, answer.findings, strict=True):
-                algorithm = _KNOWN.get(asked.algorithm)
-                if algorithm is not None:
-                    known.append((algorithm, finding))
+                key = (asked.algorithm, id(finding))
+                if key in shared:
+                    shared[key][1] += 1
                 else:
-                    self._answering.metrics.count_hashes(None, finding.verdict)
-                    self._answering.count_causes(finding.causes, 1)
-        for (algorithm, finding), amount in Counter(known).items():
-            self._answering.count_findings(served, algorithm, [(finding, amount)])
+                    shared[key] = [finding, 1]
+        for (algorithm, _), (finding, amount) in shared.items():
+            self._answering.count(served, _KNOWN.get(algorithm), finding, amount)
         annotate(matches=matches)
 
-    def _count_column(self, served: Served, algorithm: Algorithm, answer: ColumnAnswer, matches: int) -> None:
+    def _count_column(
+        self, served: Served, view: View, algorithm: Algorithm, answer: ColumnAnswer, matches: int
+    ) -> None:
         metrics = self._answering.metrics
-        amounts = Counter(answer.finding_numbers.tolist())
-        told = [(answer.findings[number], amount) for number, amount in amounts.items()]
-        told = [(finding, amount) for finding, amount in told if finding.verdict is not Verdict.NO_KNOWN_MATCH]
-        self._answering.count_findings(served, algorithm, told)
-        silent = answer.count - sum(amount for _, amount in told)
-        if answer.doubts:
-            metrics.count_hashes(algorithm, Verdict.NOT_DETERMINED, silent)
-            self._answering.count_causes(answer.doubts, silent)
-        else:
-            metrics.count_hashes(algorithm, Verdict.NO_KNOWN_MATCH, silent)
+        silent = answer.count
+        if len(answer.findings):
+            amounts = np.bincount(answer.finding_numbers, minlength=len(answer.findings)).tolist()
+            for finding, amount in zip(answer.findings, amounts, strict=True):
+                if finding.verdict is not Verdict.NO_KNOWN_MATCH:
+                    self._answering.count(served, algorithm, finding, amount)
+                    silent -= amount
+        self._answering.count(served, algorithm, view.silence(algorithm), silent)
         metrics.filter_candidates.inc(answer.candidates)
         metrics.filter_false_alarms.inc(answer.candidates - len(answer.positions))
         tally(batches=1, hashes=answer.count, matches=matches)

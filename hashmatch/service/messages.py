@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -119,17 +119,23 @@ def opinion(
     )
 
 
-def hash_result(algorithm: int, finding: Finding, opinions: list[common_pb2.Opinion]) -> match_service_pb2.HashResult:
+def hash_result(
+    algorithm: int, finding: Finding, opinions: Callable[[Iterable[Opinion]], list[common_pb2.Opinion]]
+) -> match_service_pb2.HashResult:
     """The answer for one hash of an item."""
-    return match_service_pb2.HashResult(
+    result = match_service_pb2.HashResult(
         algorithm=common_pb2.Algorithm.ValueType(algorithm),
         verdict=common_pb2.Verdict.ValueType(finding.verdict),
-        causes=causes(finding.causes) if finding.causes else None,
-        opinions=opinions,
         suppressed=finding.suppressed,
         below_min_sources=finding.below_min_sources,
         natures=natures(finding.natures) if finding.natures else None,
     )
+    # Most answers have neither.
+    if finding.causes:
+        result.causes.extend(causes(finding.causes))
+    if finding.opinions:
+        result.opinions.extend(opinions(finding.opinions))
+    return result
 
 
 def freshness(loaded: LoadedList, now: float) -> common_pb2.ListFreshness:

@@ -83,7 +83,7 @@ class Toy:
     port: int = 0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def handlers(self) -> grpc.GenericRpcHandler:
+    def register(self, server: grpc.aio.Server) -> None:
         codec = {"request_deserializer": StringValue.FromString, "response_serializer": StringValue.SerializeToString}
         handlers = {"Unary": grpc.unary_unary_rpc_method_handler(self.unary, **codec)}
         if self.collect:
@@ -92,7 +92,7 @@ class Toy:
             handlers["Watch"] = grpc.unary_stream_rpc_method_handler(self.watch, **codec)
         if self.chat:
             handlers["Chat"] = grpc.stream_stream_rpc_method_handler(self.chat, **codec)
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+        server.add_registered_method_handlers(SERVICE, handlers)
 
 
 class ToyClient:
@@ -115,12 +115,12 @@ Serve = Callable[..., Awaitable[ToyClient]]
 
 @pytest.fixture
 async def serve(metrics: Metrics, logger: Any, clock: ManualClock) -> AsyncIterator[Serve]:
-    """Starts a guarded server with a toy and further handlers; keywords replace parts of the guard."""
+    """Starts a guarded server with a toy and what else registers itself; keywords replace parts of the guard."""
     async with AsyncExitStack() as stack:
 
         async def start(
             toy: Toy,
-            *handlers: grpc.GenericRpcHandler,
+            *register: Callable[[grpc.aio.Server], None],
             section: ServerSection | None = None,
             credentials: grpc.ServerCredentials | None = None,
             channel_credentials: grpc.ChannelCredentials | None = None,
@@ -134,8 +134,9 @@ async def serve(metrics: Metrics, logger: Any, clock: ManualClock) -> AsyncItera
                 "logger": logger,
                 "clock": clock,
             } | replaced
-            server = grpc.aio.server(interceptors=[Guard(**parts)], options=[("grpc.so_reuseport", 0)])
-            server.add_generic_rpc_handlers((toy.handlers(), *handlers))
+            server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            for each in (toy.register, *register):
+                each(Guard(**parts).over(server))
             if credentials is None:
                 toy.port = server.add_insecure_port("127.0.0.1:0")
             else:

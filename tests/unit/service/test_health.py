@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
@@ -30,16 +31,8 @@ def health(metrics: Metrics, logger: Any) -> Health:
 
 @pytest.fixture
 async def stub(serve: Serve, health: Health) -> health_pb2_grpc.HealthStub:
-    class Handlers:
-        def add_generic_rpc_handlers(self, handlers: Any) -> None:
-            self.handlers = handlers
-
-        def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
-            pass
-
-    collected = Handlers()
-    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health), collected)
-    return health_pb2_grpc.HealthStub((await serve(Toy(), *collected.handlers)).channel)
+    register = partial(health_pb2_grpc.add_HealthServicer_to_server, HealthServicer(health))
+    return health_pb2_grpc.HealthStub((await serve(Toy(), register)).channel)
 
 
 def test_it_starts_unwell(health: Health) -> None:
@@ -123,3 +116,13 @@ async def test_a_change_between_two_looks_is_not_missed(health: Health) -> None:
     waiting = asyncio.ensure_future(anext(changes))
     health.set("store", ok=True)
     assert await asyncio.wait_for(waiting, TIMEOUT) is True
+
+
+async def test_all_services_are_told_at_once(stub: health_pb2_grpc.HealthStub, health: Health) -> None:
+    health.set("store", ok=True)
+    statuses = (await stub.List(health_pb2.HealthListRequest(), timeout=TIMEOUT)).statuses
+    assert {name: each.status for name, each in statuses.items()} == {
+        "": NOT_SERVING,
+        "match": NOT_SERVING,
+        "admin": SERVING,
+    }
