@@ -58,6 +58,7 @@ class XmlDocuments:
         self._fed = 0
         self._progress_at = 0
         self._end_tag = 0
+        self._begun = False
         self._group = ""
         self._parser = self._begin()
 
@@ -87,9 +88,11 @@ class XmlDocuments:
         try:
             self._parser.Parse(b"", True)
         except expat.ExpatError as error:
-            # Comments may stand behind the last document.
-            if self._documents and error.code == _NO_ELEMENTS:
-                return
+            if self._documents and not self._begun:
+                # Comments may stand behind the last document.
+                if error.code == _NO_ELEMENTS:
+                    return
+                raise self._malformed(error) from None
         except (ValueError, LookupError) as error:
             raise self._malformed(error) from None
         raise self._error("truncated: the document does not end")
@@ -141,6 +144,8 @@ class XmlDocuments:
             self._handler.start_group(name, attributes)
         elif name != self._root:
             raise DeliveryError(f"the root element is not {self._root.rpartition(' ')[2]} of the format's namespace")
+        else:
+            self._begun = True
 
     def _progress(self) -> None:
         """A record has ended."""
@@ -150,9 +155,13 @@ class XmlDocuments:
 
     def _after_end(self, data: bytes) -> bytes:
         """What follows the end tag of the root, which may have begun in bytes before `data`."""
-        end = data.index(b">", max(0, self._end_tag - (self._fed - len(data)))) + 1
+        end = max(0, self._end_tag - (self._fed - len(data)))
+        # Of an element that is empty, the parser has passed the tag already.
+        if end == 0 or data[end : end + 2].strip(b"\0").startswith(b"<"):
+            end = data.index(b">", end) + 1
         self._documents += 1
         self._fed = self._progress_at = 0
+        self._begun = False
         self._parser = self._begin()
         return data[end:].lstrip(b"\0")
 
