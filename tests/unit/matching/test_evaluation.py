@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from hashmatch.matching.evaluation import evaluate
 from hashmatch.matching.findings import Holding
 from hashmatch.matching.scope import Scope
+from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Agreement, Statement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.store.suppressions import Suppression
@@ -128,3 +130,20 @@ def test_source_keys_go_to_the_opinions_of_their_entries(view_of, lists):
     with_keys = finding.with_source_keys({"a": ["key of x", "key of y"]})
     # The first statement is too old to be told; the key of the second stays its own.
     assert [(each.statement.label, each.source_key) for each in with_keys.opinions] == [("y", "key of y"), ("x", "")]
+
+
+def test_a_match_names_the_natures_that_it_rests_on(view_of, lists):
+    natures = {"a": ListNature.TEST, "b": ListNature.EXPLOITATIVE, "c": ListNature.TEST}
+    stated = [
+        msgspec.structs.replace(
+            each, definition=msgspec.structs.replace(each.definition, nature=natures[each.definition.list_id])
+        )
+        for each in lists
+    ]
+    seen = view_of(*stated)
+    assert evaluate(seen, [said("a"), said("c")], None).natures == (ListNature.TEST,)
+    assert evaluate(seen, [said("a"), said("b")], None).natures == (ListNature.EXPLOITATIVE, ListNature.TEST)
+    # A suppressed opinion carries no match, and what is no match has no nature.
+    assert evaluate(seen, [said("a"), said("b")], suppression("b")).natures == (ListNature.TEST,)
+    assert evaluate(seen, [said("a")], suppression()).natures == ()
+    assert evaluate(view_of(*stated, scope=Scope(min_sources=2)), [said("a")], None).natures == ()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from hashmatch.matching.scope import MAXIMUM_SCOPE_LISTS, MAXIMUM_SOURCES, Scope
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.lists import ListNature
 from hashmatch.model.verdicts import Cause, UndeterminedReason
+from hashmatch.store.manifest import ListState
 
 MD5, SHA1 = Algorithm.MD5, Algorithm.SHA1
 NOT_CARRIED = UndeterminedReason.ALGORITHM_NOT_CARRIED
@@ -84,3 +87,38 @@ def test_a_scope_out_of_range_is_refused(scope: Scope, field: str):
 
 def test_a_scope_within_its_range_is_fine():
     Scope(("a",) * MAXIMUM_SCOPE_LISTS, MAXIMUM_SOURCES).validate()
+
+
+def with_nature(state: ListState, nature: ListNature) -> ListState:
+    return msgspec.structs.replace(state, definition=msgspec.structs.replace(state.definition, nature=nature))
+
+
+def test_a_scope_of_natures_sees_only_lists_of_these(view_of, state):
+    lists = (
+        with_nature(state("a"), ListNature.ILLEGAL),
+        with_nature(state("b"), ListNature.EXPLOITATIVE),
+        with_nature(state("c"), ListNature.TEST),
+    )
+    seen = view_of(*lists, scope=Scope(natures=(ListNature.ILLEGAL, ListNature.TEST)))
+    assert list(seen.lists) == ["a", "c"]
+    assert list(view_of(*lists).lists) == ["a", "b", "c"]
+    assert view_of(*lists, scope=Scope(natures=(ListNature.TERRORIST,))).doubts_about(MD5) == (Cause(NOT_CARRIED),)
+
+
+def test_a_named_list_of_another_nature_is_a_doubt(view_of, state):
+    lists = with_nature(state("a"), ListNature.ILLEGAL), with_nature(state("b"), ListNature.TEST)
+    seen = view_of(*lists, scope=Scope(("a", "b"), natures=(ListNature.ILLEGAL,)))
+    assert seen.doubts_about(MD5) == (Cause(NOT_CARRIED, "b"),)
+
+
+def test_corroboration_counts_within_the_natures_asked_for(view_of, state):
+    lists = with_nature(state("a"), ListNature.ILLEGAL), with_nature(state("b"), ListNature.TEST)
+    asked = Scope(min_sources=2)
+    assert view_of(*lists, scope=asked).doubts_about(MD5) == ()
+    assert view_of(*lists, scope=asked._replace(natures=(ListNature.ILLEGAL,))).doubts_about(MD5) == (Cause(TOO_FEW),)
+
+
+def test_known_good_lists_cannot_be_asked_for():
+    with pytest.raises(HashmatchError) as caught:
+        Scope(natures=(ListNature.KNOWN_GOOD,)).validate()
+    assert caught.value.reason is ErrorReason.INVALID_FIELD
