@@ -22,6 +22,10 @@ def test_what_is_installed_is_what_is_stated():
     assert {name_of(each) for each in unconditional} == LIGHT
 
 
+def test_what_pictures_need_is_an_extra_of_wheels():
+    assert {name_of(each) for each in STATED["project"]["optional-dependencies"]["images"]} == {"numpy", "pillow"}
+
+
 def test_every_package_is_in_the_distribution():
     places = STATED["tool"]["setuptools"]["package-dir"]
     there = set()
