@@ -57,12 +57,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FeedReport:
-    """How a feed stands. `checkpoint` is that of what is published, `waiting` the id of a round that is staged."""
+    """How a feed stands. `checkpoint` is that of what is published, `waiting` the id of a round that is staged.
+
+    `left_behind` says that this round is the feed's own to publish: whoever staged it died before.
+    """
 
     feed: FeedDefinition
     status: FeedStatus
     checkpoint: FeedCheckpoint | None
     waiting: str
+    left_behind: bool
     running: bool
     due_at: float
 
@@ -147,17 +151,22 @@ class Feeds:
     # ---- the schedule
 
     async def _follow(self, feed: FeedDefinition) -> None:
+        told = ""
         while True:
             try:
                 report = await self.report(feed.name)
                 self._metrics.show_feed(feed.name, report.status, report.checkpoint, waiting=bool(report.waiting))
-                rests = bool(report.waiting) and not feed.publish_automatically
-                if not report.running and not rests and self._clock.now() >= report.due_at:
+                due = report.left_behind if report.waiting else self._clock.now() >= report.due_at
+                if due and not report.running:
                     with contextlib.suppress(HashmatchError):
                         # Somebody else may have been faster.
                         await self._run(feed)
+                told = ""
             except HashmatchError as error:
-                self._logger.warning(Event.FEED_FAILED, feed=feed.name, reason=str(error.reason), why=error.message)
+                # The store is away, which others say too: once is enough.
+                if error.message != told:
+                    told = error.message
+                    self._logger.warning(Event.FEED_FAILED, feed=feed.name, reason=str(error.reason), why=told)
             await asyncio.sleep(_LOOK_INTERVAL)
 
     def _due_at(self, feed: FeedDefinition, status: FeedStatus) -> float:
@@ -177,6 +186,7 @@ class Feeds:
             status=status,
             checkpoint=checkpoint if checkpoint is not None and checkpoint.feed == feed.name else None,
             waiting="" if waiting is None else waiting.staging_id,
+            left_behind=waiting is not None and _is_own_to_publish(feed, waiting),
             running=self._store.feeds.is_running(feed.name),
             due_at=self._due_at(feed, status),
         )
@@ -235,8 +245,8 @@ class Feeds:
         self, feed: FeedDefinition, before: FeedStatus, status: FeedStatus, *, full: bool, again: bool
     ) -> FeedStatus:
         state = await asyncio.to_thread(self._state, feed)
-        waiting = await asyncio.to_thread(self._tidy, feed, state, drop=again or full)
-        if waiting is not None:
+        waiting = await asyncio.to_thread(self._waiting, feed, state)
+        if waiting is not None and not (again or full):
             published = await self._publish(feed, waiting)
             outcome = FeedOutcome.PUBLISHED if published else FeedOutcome.WAITING
             staging_id = waiting.staging_id
@@ -251,6 +261,7 @@ class Feeds:
                     staging = await self._importer.stage(current.header, chunks, current.checkpoint)
             finally:
                 self._count(feed, client, current)
+        await asyncio.to_thread(self._discard_others, feed, staging)
         self._metrics.stagings.labels("staged").inc()
         for count in staging.report.quarantine:
             self._metrics.count_quarantined(feed.list, count.reason, count.count)
@@ -274,17 +285,15 @@ class Feeds:
             raise list_not_found(feed.list)
         return sealed.manifest.state(feed.list)
 
-    def _tidy(self, feed: FeedDefinition, state: ListState, *, drop: bool) -> Staging | None:
-        """Discard earlier rounds that cannot be published any longer, or are not wanted; returns the one that waits."""
-        waiting = None if drop else self._waiting(feed, state)
+    def _discard_others(self, feed: FeedDefinition, newest: Staging) -> None:
+        """Discard the rounds in whose place another one is: those that are not wanted, or cannot be published."""
         for staging in self._publisher.stagings(feed.list):
-            if staging.staged_by == feed.actor and staging != waiting:
+            if staging.staged_by == feed.actor and staging.staging_id != newest.staging_id:
                 self._publisher.discard(staging.staging_id, feed.actor, "another round takes its place")
-        return waiting
 
     async def _publish(self, feed: FeedDefinition, staging: Staging) -> bool:
         """Publish a round if the policy leaves that to the feed; whether it did."""
-        if not feed.publish_automatically or staging.approvals_required or staging.report.unmet:
+        if not _is_own_to_publish(feed, staging):
             return False
         await asyncio.to_thread(self._publisher.publish, staging.staging_id, feed.actor)
         self._metrics.publishes.labels("publish").inc()
@@ -376,6 +385,11 @@ async def _kept(lease: FeedLease) -> AsyncIterator[None]:
         renewing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await renewing
+
+
+def _is_own_to_publish(feed: FeedDefinition, staging: Staging) -> bool:
+    """Whether a round needs nobody: the operator and the policy leave it to the feed, and every gate is met."""
+    return feed.publish_automatically and not staging.approvals_required and not staging.report.unmet
 
 
 def _unmet(staging: Staging) -> str:

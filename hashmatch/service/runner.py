@@ -226,12 +226,16 @@ class Runner:
         acts = Acts(store, self._clock, policy, audit, floor)
         publisher = Publisher(acts)
         patient = msgspec.structs.replace(access, operation_timeout=_IMPORTER_TIMEOUT)
-        importer = Importer(
-            Stager(store, self._clock, policy),
-            patient,
-            policy,
-            get_logger("importer"),
-            maximum_bytes=vetting.maximum_delivery_bytes,
+        # Feeds have an importer of their own: a first round takes hours, and must not keep operators out.
+        importer, feed_importer = (
+            Importer(
+                Stager(store, self._clock, policy),
+                patient,
+                policy,
+                get_logger("importer"),
+                maximum_bytes=vetting.maximum_delivery_bytes,
+            )
+            for _ in range(2)
         )
         maintenance = Maintenance(
             acts,
@@ -244,7 +248,7 @@ class Runner:
         feeds = Feeds(
             feed_definitions(self._config),
             store,
-            importer,
+            feed_importer,
             publisher,
             self.metrics,
             self._clock,

@@ -88,7 +88,9 @@ class FeedClient:
         try:
             verify = ssl.create_default_context(cafile=feed.ca_file) if feed.ca_file else _public_authorities()
         except OSError as error:
-            raise FeedError(FeedFailure.CREDENTIALS, f"cannot use {feed.ca_file}: {error.strerror}") from error
+            raise FeedError(
+                FeedFailure.CREDENTIALS, f"cannot use {feed.ca_file}: {error.strerror or 'no certificates'}"
+            ) from error
         self._client = httpx.AsyncClient(
             headers={"User-Agent": f"hashmatch/{VERSION}", "Accept-Encoding": "gzip", **(headers or {})},
             auth=None if auth is None else httpx.BasicAuth(*auth),
