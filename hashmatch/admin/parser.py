@@ -13,7 +13,20 @@ from hashmatch.admin.exits import EPILOG
 _NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test", "known-good")
 _VOTED = ("md5", "sha1", "photodna", "pdq")
 _MODES = ("full", "incremental")
-_FORMATS = ("hash-text", "columns")
+# Those of the registry, which takes long to load.
+_FORMATS = (
+    "ncmec",
+    "vics",
+    "nist-vics",
+    "stopncii",
+    "tech-against-terrorism",
+    "threatexchange",
+    "icse",
+    "nsrl-csv",
+    "nsrl-sqlite",
+    "columns",
+    "hash-text",
+)
 _FILE_OPTIONS = {"file", "hashes_file", "profile", "ca_file", "cert_file", "key_file"}
 
 _DOCUMENT = ("table", "json")
@@ -24,6 +37,8 @@ _ROWS = ("table", "json", "jsonl", "csv")
 _SECONDS = 30
 _SECONDS_TO_PUBLISH = 900
 _SECONDS_TO_STAGE = 3_600
+
+_PROFILE_HELP = "with columns: the TOML file that says what the columns mean, or builtin:NAME"
 
 _VISIBLE = "The arguments of a command can be seen in the list of processes and stay in the shell's history:"
 
@@ -56,6 +71,7 @@ def build_parser() -> Parser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_list(_group(commands, "list", "define, show and withdraw lists"))
+    _add_inspect(commands)
     _add_stage(commands)
     _add_staging(_group(commands, "staging", "inspect, approve, publish and discard what was staged"))
     _add_rollback(commands)
@@ -115,6 +131,21 @@ def _add_list(commands: Any) -> None:
     _finish(parser, _DOCUMENT, dry_run=True)
 
 
+def _add_inspect(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "inspect",
+        ("inspect", "inspect"),
+        "say what a delivery is and what is in it, without a server",
+        "Read a delivery here and say what it is: its format, its hashes by algorithm, labels, flags, and what would\n"
+        "be quarantined and why. Nothing is sent. Exits with 5 if the delivery would be refused as a whole.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the delivery; - is standard input")
+    parser.add_argument("--format", choices=_FORMATS, help="how it is written (default: what its bytes say)")
+    parser.add_argument("--profile", metavar="FILE", help=_PROFILE_HELP)
+    _add_output(parser, _DOCUMENT)
+
+
 def _add_stage(commands: Any) -> None:
     parser = _command(
         commands,
@@ -134,7 +165,7 @@ def _add_stage(commands: Any) -> None:
         help="full: it is the whole list, what it lacks is removed; incremental: it adds to the list",
     )
     about = parser.add_argument_group("about the delivery")
-    about.add_argument("--profile", metavar="FILE", help="with columns: the TOML file that says what the columns mean")
+    about.add_argument("--profile", metavar="FILE", help=_PROFILE_HELP)
     about.add_argument(
         "--as-of", type=values.instant, metavar="DATE", help="when it was current, ISO 8601 (default: now)"
     )
@@ -373,13 +404,17 @@ def _add_hashes(parser: Parser, *, positional: bool) -> None:
     )
 
 
+def _add_output(parser: Parser, outputs: Sequence[str]) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", choices=outputs, default="table", help="the form of the result (default: table)")
+    output.add_argument("--no-color", action="store_true", help="no colours")
+
+
 def _finish(parser: Parser, outputs: Sequence[str], *, dry_run: bool = False, seconds: int = _SECONDS) -> None:
     """Adds what every command has."""
     if dry_run:
         parser.add_argument("--dry-run", action="store_true", help="let the server check it, and change nothing")
-    output = parser.add_argument_group("output")
-    output.add_argument("--output", choices=outputs, default="table", help="the form of the result (default: table)")
-    output.add_argument("--no-color", action="store_true", help="no colours")
+    _add_output(parser, outputs)
     connection = parser.add_argument_group("connection")
     connection.add_argument(
         "--target", metavar="ADDRESS", help="where the server is administered (default: 127.0.0.1:50052)"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hashmatch_client import ConfigurationError
 
 from hashmatch.admin.connection import connect
 from hashmatch.admin.delivery import open_delivery, send
 from hashmatch.admin.documents import staging_document
 from hashmatch.admin.exits import Exit
+from hashmatch.admin.profile import profile_text
 from hashmatch.admin.progress import progress
 from hashmatch.admin.report import print_report
 from hashmatch.v1 import list_admin_service_pb2 as pb
@@ -44,7 +43,7 @@ def _header(arguments: Namespace) -> pb.StageHeader:
         label=arguments.label,
         scheme=arguments.scheme,
         jurisdiction=arguments.jurisdiction,
-        profile=_profile(arguments),
+        profile=profile_text(arguments.format, arguments.profile),
         declared_records=arguments.declared_records,
         validate_only=arguments.dry_run,
         request_id=arguments.request_id,
@@ -54,14 +53,3 @@ def _header(arguments: Namespace) -> pb.StageHeader:
         as_of.FromDatetime(arguments.as_of)
         header.as_of.CopyFrom(as_of)
     return header
-
-
-def _profile(arguments: Namespace) -> str:
-    if (arguments.format == "columns") != (arguments.profile is not None):
-        raise ConfigurationError("--format columns needs --profile FILE, and no other format takes one")
-    if arguments.profile is None:
-        return ""
-    try:
-        return Path(arguments.profile).read_text("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{arguments.profile}: a profile is UTF-8 text") from None

@@ -4,8 +4,8 @@ How a row is read:
 
 * Fields are separated by semicolons. The header names the twelve columns, in any order and case; further columns are
   passed over.
-* The key is `Image ID`, and a row without one is refused: nothing could withdraw it later. There are no removals: what a
-  full delivery lacks is removed.
+* The key is `Image ID`, and a row without one is refused: nothing could withdraw it later. What a full
+  delivery lacks is removed; there are no removals by row.
 * The label is `Baseline`: yes or no, under the scheme `interpol-baseline`. Where it is blank nothing is known of it,
   and the label is what the importer states.
 * A row that is shorter than the header lacks the fields at its end: they are blank. A row that is longer is refused,
@@ -54,8 +54,11 @@ _TABLE = Profile(
 
 def recognises(head: bytes) -> bool:
     """Whether a delivery that begins with `head` is in this format."""
-    header = head_text(head).lstrip().split("\n", 1)[0]
-    names = next(csv.reader([header[:4_096]], delimiter=";"), [])
+    header = next(iter(head_text(head).lstrip()[:4_096].splitlines()), "")
+    try:
+        names = next(csv.reader([header], delimiter=";"), [])
+    except csv.Error:
+        return False
     return {name.strip().casefold() for name in names} >= _FOLDED
 
 
