@@ -59,7 +59,9 @@ NAMES = {
 
 
 def a_list(list_id: str, as_of: float = 1_000_000.0) -> ListSeries:
-    return ListSeries(list_id, {Algorithm.SHA256: 10, Algorithm.MD5: 5}, as_of=as_of, max_age=3_600, nature=ListNature.ILLEGAL)
+    return ListSeries(
+        list_id, {Algorithm.SHA256: 10, Algorithm.MD5: 5}, as_of=as_of, max_age=3_600, nature=ListNature.ILLEGAL
+    )
 
 
 def fill(metrics: Metrics) -> None:
