@@ -112,6 +112,7 @@ def test_a_server_that_is_told_to_stop_ends_its_round(server: ServerProcess, bod
     assert_says(client, body, body.truth)
 
 
+@pytest.mark.long
 def test_an_importer_that_is_killed_half_way_fails_the_round(body: Body, follow: MakeFollower):
     body.padding = LARGE_PAGE
     follower = follow(body)
