@@ -196,7 +196,7 @@ class ListAdminServiceServicer:
 
     def WithdrawEntries(self, request, context):
         """Removes entries from a list at the body's word, without waiting for its next delivery. A later delivery that has
-        them adds them again.
+        them does not meet the gate withdrawn; publishing against it adds them again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,7 @@ class ListAdminServiceStub:
     """Ends suppressions."""
     WithdrawEntries: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.WithdrawEntriesRequest, _list_admin_service_pb2.WithdrawEntriesResponse]
     """Removes entries from a list at the body's word, without waiting for its next delivery. A later delivery that has
-    them adds them again.
+    them does not meet the gate withdrawn; publishing against it adds them again.
     """
     WithdrawList: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.WithdrawListRequest, _list_admin_service_pb2.WithdrawListResponse]
     """Stops serving a list. Its definition stays, and an earlier generation can be rolled back to."""
@@ -103,7 +103,7 @@ class ListAdminServiceAsyncStub(ListAdminServiceStub):
     """Ends suppressions."""
     WithdrawEntries: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.WithdrawEntriesRequest, _list_admin_service_pb2.WithdrawEntriesResponse]  # type: ignore[assignment]
     """Removes entries from a list at the body's word, without waiting for its next delivery. A later delivery that has
-    them adds them again.
+    them does not meet the gate withdrawn; publishing against it adds them again.
     """
     WithdrawList: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.WithdrawListRequest, _list_admin_service_pb2.WithdrawListResponse]  # type: ignore[assignment]
     """Stops serving a list. Its definition stays, and an earlier generation can be rolled back to."""
@@ -210,7 +210,7 @@ class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_list_admin_service_pb2.WithdrawEntriesResponse, _abc.Awaitable[_list_admin_service_pb2.WithdrawEntriesResponse]]:
         """Removes entries from a list at the body's word, without waiting for its next delivery. A later delivery that has
-        them adds them again.
+        them does not meet the gate withdrawn; publishing against it adds them again.
         """
 
     @_abc_1.abstractmethod
