@@ -36,7 +36,7 @@ def _altered(reporter: Reporter, hasher: PictureHasher, pictures: int) -> None:
     for name, each in distances.items():
         share = sum(distance <= _DISTANCE for distance in each) / pictures
         conditions = {"pictures": pictures, "median_distance": statistics.median(each), "longest_distance": max(each)}
-        reporter.under(**conditions).line(f"found again: {name}", share, "share", "higher", "", None)
+        reporter.under(**conditions).line(f"found again: {name}", share, "share", "higher", "none", None)
 
 
 def _speed(reporter: Reporter, hasher: PictureHasher, effort: Effort) -> None:
@@ -52,7 +52,12 @@ def _speed(reporter: Reporter, hasher: PictureHasher, effort: Effort) -> None:
             # The library of linear algebra may use another core: it is the processor's time that counts.
             rates.append(hashed / (time.process_time() - cpu_began))
         reporter.under(bytes=len(file)).line(
-            f"JPEG of {width * height / 1e6:.0f} megapixels", statistics.median(rates), "pictures/s", "higher", "", None
+            f"JPEG of {width * height / 1e6:.0f} megapixels",
+            statistics.median(rates),
+            "pictures/s",
+            "higher",
+            "none",
+            None,
         )
 
 
