@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import grpc
 import uvloop
 
-from bench import exact, footprint, ingest, latency, pictures, update
+from bench import exact, footprint, formats, ingest, latency, pictures, update
 from bench.harness import BenchmarkError
 from bench.report import Effort, Reporter, machine
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "latency": latency.run,
     "ingest": ingest.run,
     "footprint": footprint.run,
+    "formats": formats.run,
     "update": update.run,
     "pictures": pictures.run,
 }

@@ -35,14 +35,26 @@ class Effort:
     ingests: int
     # How many deltas are published.
     updates: int
+    # How large the documents are that are parsed, in megabytes, and how often each is read.
+    documents: tuple[int, ...] = (256, 1_000)
+    readings: int = 3
 
     @classmethod
     def of(cls, *, quick: bool, entries: int | None = None) -> Effort:
         """The effort that the command line asks for."""
         if entries is not None and entries < _TINY:
-            return cls((entries,), rounds=1, seconds=0.1, calls=20, ingests=1, updates=2)
+            return cls((entries,), rounds=1, seconds=0.1, calls=20, ingests=1, updates=2, documents=(1, 2), readings=1)
         if quick:
-            return cls((entries or 300_000,), rounds=3, seconds=0.25, calls=150, ingests=1, updates=5)
+            return cls(
+                (entries or 300_000,),
+                rounds=3,
+                seconds=0.25,
+                calls=150,
+                ingests=1,
+                updates=5,
+                documents=(16, 64),
+                readings=1,
+            )
         sizes = (1_000_000, 10_000_000) if entries is None else (entries,)
         return cls(sizes, rounds=7, seconds=3.0, calls=1_000, ingests=3, updates=50)
 

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
+from hashmatch.formats.containers import OpenedParser
 from hashmatch.formats.delivery import ParserOptions
 from hashmatch.formats.registry import format_named, open_parser
 from hashmatch.ingest.assembly import Assembler
@@ -161,7 +162,7 @@ class Stager:
         delivery: Iterable[bytes],
         digest: hashlib._Hash,
     ) -> tuple[VettingReport, Changes, int]:
-        parser = open_parser(header.format, _options(header, state.definition))
+        parser = OpenedParser(open_parser(header.format, _options(header, state.definition)))
         assembler = Assembler()
         size = 0
         with ThreadPoolExecutor(1, thread_name_prefix="digest") as hasher:

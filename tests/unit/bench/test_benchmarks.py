@@ -67,6 +67,15 @@ def test_a_benchmark_reports_its_cases(name, cases, comparators):
         assert line["conditions"]["valkey"]
 
 
+def test_formats_are_read_beside_the_bare_parsers_at_two_sizes():
+    finished = run("formats", "--quick", "--entries", str(ENTRIES))
+    assert finished.returncode == 0, finished.stderr
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    expected = {f"{name}, {what}" for name in ("ncmec", "vics") for what in ("1 MB", "2 MB", "peak memory, 2 MB")}
+    assert {line["case"] for line in lines} == expected
+    assert all(line["ratio"] > 0 and line["conditions"]["records"] > 1_000 for line in lines)
+
+
 def test_an_unknown_benchmark_is_refused():
     finished = run("speed")
     assert finished.returncode == 2

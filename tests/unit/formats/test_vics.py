@@ -1,0 +1,274 @@
+"""Project VIC's JSON: every fingerprint that can be read arrives with its opinion, every other is counted."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashmatch.formats._collector import Limits
+from hashmatch.formats.delivery import ParserOptions
+from hashmatch.formats.registry import open_parser
+from hashmatch.formats.vics import VicsParser, recognises
+from hashmatch.model.opinions import Statement
+
+MD5, SHA1 = "0123456789ABCDEF" * 2, "0123456789ABCDEF0123456789ABCDEF01234567"
+PDQ = "0123456789abcdef" * 4
+PHOTODNA = bytes(range(144))
+V1 = "http://github.com/ICMEC/ProjectVic/DataModels/{}.xml#{}"
+V2 = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{}/$metadata#{}"
+US_MEDIA = V2.format("US", "Media")
+
+
+def media(**fields):
+    return {"MediaID": 1, "Category": 1, "MD5": MD5, **fields}
+
+
+def document(*records, context=US_MEDIA, **more):
+    name = "@odata.context" if "2.0" in context else "odata.metadata"
+    return json.dumps({name: context, **more, "value": list(records)}, ensure_ascii=False)
+
+
+@pytest.fixture
+def reading_of(read):
+    def reading_of(text, limits=None, **options):
+        data = text if isinstance(text, bytes) else text.encode()
+        return read(VicsParser(ParserOptions(**options), limits), [data])
+
+    return reading_of
+
+
+def test_a_record_arrives_with_its_opinion(reading_of):
+    record = media(
+        SHA1=SHA1,
+        PhotoDNA=base64.b64encode(PHOTODNA).decode(),
+        DateUpdated="2023-06-07T23:31:49.8300-05:00",
+        VictimIdentified="true",
+        OffenderIdentified=False,
+        IsDistributed="TRUE",
+        IsPrecategorized=True,
+        Series=" A series ",
+        Tags="one, two,",
+        MediaSize=5,
+        Exifs=[{"PropertyName": "Make"}],
+    )
+    reading = reading_of(document(record), jurisdiction="US")
+    flags = ("distributed", "precategorized", "series:A series", "tag:one", "tag:two", "victim-identified")
+    statement = Statement("1", "vics:us", "US", flags, "2023-06-08")
+    assert sorted(reading.added) == [
+        ("MD5", MD5.lower(), statement, 1),
+        ("PHOTODNA", PHOTODNA.hex(), statement, 1),
+        ("SHA1", SHA1.lower(), statement, 1),
+    ]
+    assert [(each.record, each.key) for each in reading.keyed] == [(1, "1")]
+
+
+@pytest.mark.parametrize(
+    ("context", "options", "scheme"),
+    [
+        (V1.format("1.2", "Media"), {}, "vics"),
+        (V1.format("1.3", "Media"), {"scheme": "stated"}, "stated"),
+        (V2.format("US", "Media"), {"scheme": "stated"}, "vics:us"),
+        (V2.format("UK", "Media"), {}, "vics:uk"),
+        (V2.format("Default", "Media"), {}, "vics:default"),
+    ],
+)
+def test_the_country_decides_the_scale(reading_of, context, options, scheme):
+    assert [each[2].scheme for each in reading_of(document(media(), context=context), **options).added] == [scheme]
+
+
+@pytest.mark.parametrize(
+    ("category", "label"),
+    [(0, "0"), ("0", "0"), (3, "3"), ("", "stated"), (" ", "stated"), (None, "stated")],
+)
+def test_zero_is_a_category_and_blank_is_none(reading_of, category, label):
+    assert [each[2].label for each in reading_of(document(media(Category=category)), label="stated").added] == [label]
+
+
+def test_cases_hold_media_and_their_ids_keep_media_apart(reading_of):
+    cases = [
+        {"CaseID": "c1", "CaseMetadata": [{"Media": [1]}], "Media": [media()], "Source": "x"},
+        {"CaseID": 2, "Media": [media(Category=2)]},
+        {"CaseID": "c3", "Media": None},
+        {"Media": [media(Category=3)], "CaseID": "comes too late"},
+    ]
+    reading = reading_of(document(*cases, context=V2.format("UK", "Cases")))
+    assert sorted(each[2].label for each in reading.added) == ["1", "2", "3"]
+    assert [(each.record, each.key) for each in reading.keyed] == [(1, "c1/1"), (2, "2/1")]
+
+
+def test_conflicting_categories_of_one_hash_stay_apart(reading_of):
+    reading = reading_of(document(media(MediaID="a"), media(MediaID="b", Category=2)))
+    assert [(each[2].label, each[3]) for each in reading.added] == [("1", 1), ("2", 2)]
+    assert [each.key for each in reading.keyed] == ["a", "b"]
+
+
+def test_alternative_hashes_are_told_by_name(reading_of):
+    alternatives = [
+        {"HashName": "SHA-256", "HashValue": "ab" * 31 + "cd"},
+        {"HashName": "pdq", "HashValue": PDQ},
+        {"HashName": "PhotoDNA", "HashValue": base64.b64encode(PHOTODNA).decode()},
+        {"HashName": "SHA1", "HashValue": SHA1},
+        {"HashName": "SSDEEP", "HashValue": "3:abc:def"},
+        {"HashName": "MD5", "HashValue": "zz"},
+        {"HashName": "MD5", "HashValue": None},
+        "no object",
+    ]
+    reading = reading_of(document(media(SHA1=SHA1, AlternativeHashes=alternatives)))
+    assert sorted(each[0] for each in reading.added) == ["MD5", "PDQ", "PHOTODNA", "SHA1", "SHA256"]
+    assert reading.tally.quarantined == {"unknown-algorithm": 2, "wrong-length": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"VictimIdentified": "perhaps"}, "bad-boolean"),
+        ({"DateUpdated": "yesterday"}, "bad-date"),
+        ({"DateUpdated": {}}, "bad-value"),
+        ({"Series": "s" * 200}, "value-too-long"),
+        ({"Tags": [{}]}, "bad-value"),
+        ({"SHA1": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}, "empty-file-digest"),
+        ({"SHA1": 7}, "wrong-length"),
+        ({"PhotoDNA": "AAAA"}, "wrong-length"),
+        ({"PhotoDNA": "A" * 192}, "degenerate"),
+    ],
+)
+def test_one_bad_value_costs_itself(reading_of, fields, reason):
+    reading = reading_of(document(media(**fields)))
+    assert [each[:2] for each in reading.added] == [("MD5", MD5.lower())]
+    assert reading.tally.quarantined == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ("null", "not-an-object"),
+        ("[[]]", "not-an-object"),
+        ('"a text"', "not-an-object"),
+        ("{}", "no-fingerprint"),
+        (json.dumps(media(Category=[1])), "bad-value"),
+        (json.dumps(media(Category=1.5)), "bad-value"),
+        (json.dumps(media(Category="c" * 201)), "label-too-long"),
+        (json.dumps(media(MediaID="m" * 201)), "key-too-long"),
+        (json.dumps(media(Tags=[str(number) for number in range(65)])), "too-many-flags"),
+        ('{"MD5" "x"}', "not-json"),
+        ('{"MD5": ["x"}}', "not-json"),
+        ('{"MD5": "\\x"}', "not-json"),
+        ('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", "not-json"),
+        (json.dumps(media(a="x" * 9_000)), "record-too-large"),
+    ],
+)
+def test_an_unsound_record_is_refused_and_its_neighbours_are_read(read_cut, record, reason):
+    before, after = json.dumps(media(MediaID="before")), json.dumps(media(MediaID="after"))
+    text = f'{{"@odata.context": "{US_MEDIA}", "value": [{before}, {record},\r\n {after}]}}'.encode()
+    limits = Limits(record_size=20_000 if reason == "not-json" else 8_192)
+    for cuts in ([], range(0, len(text), 1_000)):
+        reading = read_cut(VicsParser(ParserOptions(), limits), text, cuts)
+        assert not reading.error
+        assert [each.key for each in reading.keyed] == ["before", "after"]
+        assert reading.tally.quarantined == {reason: 1}
+        assert reading.tally.records == 3
+
+
+@pytest.mark.parametrize(("mark", "encoding"), [("", "utf-8"), ("\ufeff", "utf-8"), ("\ufeff", "utf-16-le")])
+def test_byte_order_marks(reading_of, mark, encoding):
+    assert len(reading_of((mark + document(media(Series="Ünïcode"))).encode(encoding)).added) == 1
+
+
+def test_the_odata_count_declares_the_records(reading_of):
+    assert reading_of(document(media(), **{"@odata.count": 2})).tally.declared_records == 2
+    assert reading_of(document(media())).tally.declared_records is None
+
+
+def test_dates_of_older_odata(reading_of):
+    (added,) = reading_of(document(media(DateUpdated="/Date(1490000000000+0100)/"))).added
+    assert added[2].updated_on == "2017-03-20"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "truncated"),
+        (document(media())[:-1], "truncated"),
+        (document(media())[:-9], "truncated"),
+        (document(media()) + "x", "behind its end"),
+        (document(media()) + document(media()), "behind its end"),
+        ("[]", "not JSON"),
+        ('{"value": []}', "no OData metadata"),
+        ("{}", "no OData metadata"),
+        (document(media(), context="http://example.org/#Media"), "known version"),
+        (document(media(), context=US_MEDIA.replace("2.0", "3.0")), "known version"),
+        (document(media()).replace("[", "{").replace("]", "}"), "not JSON"),
+        (document(media()).replace('"value":', '"value"'), "not JSON"),
+    ],
+)
+def test_deliveries_that_are_refused(reading_of, text, message):
+    assert message in reading_of(text).error
+
+
+HARMLESS = document(*(media(MediaID=number, Category=0) for number in range(3)), context=V1.format("1.2", "Media"))
+
+
+def test_the_harmless_files_of_nist_are_no_list(reading_of):
+    assert "nist-vics" in reading_of(HARMLESS).error
+
+
+@pytest.mark.parametrize("fields", [{"Category": 1}, {"VictimIdentified": "true"}, {"Category": None}])
+def test_one_other_record_makes_it_a_list(reading_of, fields):
+    records = [media(MediaID=number, Category=0) for number in range(3)]
+    records[1].update(fields)
+    assert len(reading_of(document(*records, context=V1.format("1.2", "Media"))).added) == 3
+
+
+def test_as_a_corpus_the_harmless_files_are_read_and_nothing_else(read):
+    assert len(read(open_parser("nist-vics", ParserOptions()), [HARMLESS.encode()]).added) == 3
+    text = document(media(Category=0), media(Category=2), context=V1.format("1.2", "Media"))
+    assert read(open_parser("nist-vics", ParserOptions()), [text.encode()]).tally.quarantined == {"not-known-good": 1}
+
+
+WHOLE = document(
+    {
+        "CaseID": "c",
+        "Notes": {"a": ["]", "}"]},
+        "Media": [media(Series='a "quoted" \\ }]{ series'), media(MD5="zz"), 7],
+    },
+    {"CaseID": "d", "Media": []},
+    "no case",
+    {"CaseID": "e", "Media": [media(Tags=["é"], VictimIdentified="?"), {}]},
+    context=V2.format("Default", "Cases"),
+    other=[1.5, {"a": None}, "b"],
+).encode()
+
+
+@given(cuts=st.lists(st.integers(0, 1 << 16), max_size=8))
+def test_cuts_do_not_matter(read_cut, cuts):
+    whole = read_cut(VicsParser(ParserOptions()), WHOLE, [])
+    assert len(whole.added) == 2
+    assert read_cut(VicsParser(ParserOptions()), WHOLE, cuts).outcome() == whole.outcome()
+
+
+@given(
+    at=st.integers(0, len(WHOLE) - 1), new=st.binary(max_size=3), drop=st.integers(0, 40), cut=st.integers(0, 1 << 16)
+)
+def test_damage_is_refused_or_reconciles(read_cut, at, new, drop, cut):
+    read_cut(VicsParser(ParserOptions()), WHOLE[:at] + new + WHOLE[at + drop :], [cut]).check_sound()
+
+
+@given(end=st.integers(0, len(WHOLE) - 1))
+def test_what_is_truncated_says_so(read_cut, end):
+    assert "truncated" in read_cut(VicsParser(ParserOptions()), WHOLE[:end], []).error
+
+
+def test_nothing_of_the_document_stands_in_an_error(reading_of):
+    error = reading_of(document(media())[:-3] + f'"{MD5}"').error
+    assert error
+    assert MD5 not in error
+
+
+def test_it_is_recognised():
+    for context in (US_MEDIA, V1.format("1.2", "Media"), V1.format("1.3", "Cases")):
+        for mark in ("", "\ufeff"):
+            assert recognises((mark + document(media(), context=context)).encode())
+    for other in (b"", b"{}", b'{"value": []}', b"<a/>", US_MEDIA.encode()):
+        assert not recognises(other)
