@@ -206,6 +206,32 @@ def test_rolled_back_it_goes_on_from_where_that_generation_was(simulate, follow:
     follower.assert_follows()
 
 
+def test_a_list_that_changes_while_its_body_is_read_is_not_built_upon(simulate, follow: MakeFollower):
+    """What changed since one generation means nothing on top of another: something of it would be missing."""
+    body = simulate(Ncmec)
+    body.publish(20)
+    follower = follow(body)
+    assert follower.run().outcome == PUBLISHED
+    body.change(1, 2)
+    assert follower.run().outcome == PUBLISHED
+    for entry in body.entries.values():
+        # So long ago that the ranges' overlap does not bring them again.
+        entry.changed_at -= 86_400.0
+    body.withdraw(3)
+
+    def meanwhile(_: Request) -> None:
+        body.interfere = None
+        rolled = list_admin_service_pb2.RollBackRequest(list_id="list", reason="a test")
+        follower.client.act("RollBack", rolled)
+
+    body.interfere = meanwhile
+    failed = follower.run()
+    assert (failed.outcome, failed.failure) == (FAILED, "not-staged"), failed
+    body.change(1, 2)
+    assert follower.run().outcome == PUBLISHED
+    follower.assert_follows()
+
+
 def test_what_somebody_else_delivered_is_no_place_to_go_on_from(simulate, follow: MakeFollower):
     body = simulate(Ncmec)
     body.publish(20)

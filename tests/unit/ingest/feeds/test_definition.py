@@ -10,6 +10,8 @@ from hashmatch.ingest.feeds.credentials import StopNciiCredentials, UserCredenti
 from hashmatch.ingest.feeds.definition import NCMEC_ENVIRONMENTS, FeedDefinitionError, load_definitions
 from hashmatch.ingest.feeds.errors import FeedError
 from hashmatch.model.lists import ListNature
+from hashmatch.service.config import Config, FeedsSection, ServerSection, VettingSection, problems
+from hashmatch.service.feeds import feed_definitions
 
 NCMEC = 'kind = "ncmec"\nlist = "a"\nenvironment = "industry"\ncredentials_file = "c.toml"\n'
 
@@ -116,3 +118,21 @@ def test_a_file_that_is_not_right_is_refused_without_quoting_it(file: Path, cont
 def test_a_missing_credentials_file_is_said_to_be(tmp_path: Path):
     with pytest.raises(FeedError, match="No such file"):
         read_credentials(str(tmp_path / "none"), StopNciiCredentials)
+
+
+def configured(file: Path, approvals: int, *, automatic: bool) -> Config:
+    file.write_text(f"[feed.one]\n{NCMEC}publish_automatically = {str(automatic).lower()}\n")
+    return Config(feeds=FeedsSection(file=str(file)), vetting=VettingSection(approvals_required=approvals))
+
+
+def test_a_feed_publishes_by_itself_only_where_nobody_has_to_approve(file: Path):
+    with pytest.raises(FeedDefinitionError, match="publish_automatically"):
+        feed_definitions(configured(file, 1, automatic=True))
+    assert feed_definitions(configured(file, 0, automatic=True))[0].publish_automatically
+    assert feed_definitions(configured(file, 2, automatic=False))
+    assert feed_definitions(Config()) == ()
+
+
+def test_a_server_without_administration_has_no_feeds():
+    config = Config(server=ServerSection(admin_listen=""), feeds=FeedsSection(file="feeds.toml"))
+    assert [problem.key for problem in problems(config)] == ["feeds.file"]
