@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import cycle
+from itertools import cycle, product
 
 import numpy as np
 
@@ -26,9 +26,9 @@ _ITEMS = 5_000
 
 async def run(reporter: Reporter, effort: Effort) -> None:
     """Measure."""
-    for size in effort.sizes:
-        async with rig() as made, made.server() as server, made.echo() as to_echo:
-            under = reporter.under(entries=size, blocks="store", batch=1, **made.conditions)
+    for size, blocks in product(effort.sizes, ("store", "resident")):
+        async with rig() as made, made.server(blocks=blocks) as server, made.echo() as to_echo:
+            under = reporter.under(entries=size, blocks=blocks, batch=1, **made.conditions)
             await _run(made, server, BatchMatch(to_echo, echo.SERVICE), under, effort, size)
 
 
