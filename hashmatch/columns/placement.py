@@ -5,8 +5,8 @@ placement mixes the first and last bytes of a digest under a secret of the store
 the block that was read tells an onlooker nothing of the digest. It is no integrity check; equality is always decided
 on the whole digest.
 
-Values of perceptual algorithms are no uniform numbers: those of one picture's copies are equal but for a few bits, which
-need not be among the first and last. They are folded as a whole before they are placed.
+Values of perceptual algorithms are no uniform numbers: those of one picture's copies are equal but for a few bits,
+which need not be among the first and last. They are folded as a whole before they are placed.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hashmatch.index.perceptual import PerceptualTable
 from hashmatch.index.tables import AlgorithmTable
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.store.manifest import Generation, ListState, Manifest
@@ -46,6 +47,8 @@ class Snapshot:
     lists: Mapping[str, LoadedList]
     tables: Mapping[Algorithm, AlgorithmTable]
     suppressions: Mapping[tuple[int, bytes], Suppression] = field(default_factory=dict)
+    # For algorithms that are searched by more than equality, beside their `tables`.
+    perceptual: Mapping[Algorithm, PerceptualTable] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:

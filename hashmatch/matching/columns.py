@@ -30,7 +30,8 @@ class ColumnAnswer:
 
     `positions`, ascending, are those of the digests with a finding of their own, `finding_numbers` the finding of each
     in `findings`. Every other digest is NO_KNOWN_MATCH if `doubts` is empty, otherwise NOT_DETERMINED for the doubts.
-    A finding of NO_KNOWN_MATCH is subject to the doubts as well.
+    A finding of NO_KNOWN_MATCH is subject to the doubts as well. `distances`, where they may be told, are those of the
+    nearest listed values: one for each of `positions`, of meaning for a MATCH.
     """
 
     count: int
@@ -39,6 +40,7 @@ class ColumnAnswer:
     finding_numbers: Positions
     findings: tuple[Finding, ...]
     candidates: int = 0
+    distances: Positions | None = None
 
     def verdict_at(self, number: int) -> Verdict:
         """The verdict of a finding, doubts included."""

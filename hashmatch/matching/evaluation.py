@@ -16,7 +16,7 @@ from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
 from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Opinion, agreement_of
-from hashmatch.model.verdicts import Verdict
+from hashmatch.model.verdicts import Cause, Verdict
 from hashmatch.store.suppressions import Suppression
 
 
@@ -39,9 +39,15 @@ def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression |
             since = max(loaded.state.epoch_of(statement.since_generation), lifted)
             if since > scope.newer_than_epoch:
                 opinions.append(Opinion(holding.list_id, loaded.generation.number, statement, since, position))
+    unread = tuple(holding.unread for holding in holdings if holding.unread is not None)
+    return conclude(view, opinions, unread, suppressed=suppressed)
+
+
+def conclude(view: View, opinions: Sequence[Opinion], unread: tuple[Cause, ...], *, suppressed: bool) -> Finding:
+    """The finding for a hash of which these opinions count, where lists could not be read for the causes `unread`."""
+    scope = view.scope
     body_of = {list_id: loaded.state.definition.body for list_id, loaded in view.lists.items()}
     bodies = {body_of[opinion.list_id] for opinion in opinions}
-    unread = tuple(holding.unread for holding in holdings if holding.unread is not None)
     possible = bodies | {body_of[cause.list_id] for cause in unread}
     if len(bodies) >= scope.min_sources and bodies:
         verdict = Verdict.MATCH

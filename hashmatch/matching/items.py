@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.findings import Finding
+from hashmatch.matching.near import NEARNESS, Nearness, NearQuestion, NearValues
 from hashmatch.matching.scope import View
-from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
+from hashmatch.model.algorithms import EXACT_ALGORITHMS, SERVED_ALGORITHMS, Algorithm
 from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Agreement, agreement_of
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
@@ -22,11 +23,20 @@ _NOBODY_TO_ASK = frozenset(
 )
 
 
+MAXIMUM_ALTERNATES = 7
+_MAXIMUM_QUALITY = 100
+
+
 class AskedHash(NamedTuple):
-    """A hash as it was asked: the algorithm's number, known or not, and the value, well-formed or not."""
+    """A hash as it was asked: the algorithm's number, known or not, and the value, well-formed or not.
+
+    `alternates` are further values of the same thing, `quality` what the algorithm reported; None if it was not given.
+    """
 
     algorithm: int
     value: bytes
+    quality: int | None = None
+    alternates: Sequence[bytes] = ()
 
 
 class ItemAnswer(NamedTuple):
@@ -45,27 +55,27 @@ class ItemAnswer(NamedTuple):
 class ItemsQuestion:
     """A question about items, answered in two steps like a `ColumnQuestion`."""
 
-    def __init__(self, view: View, items: Sequence[Sequence[AskedHash]]) -> None:
+    def __init__(self, view: View, items: Sequence[Sequence[AskedHash]], nearness: Nearness = NEARNESS) -> None:
         self._view = view
         self._items = items
-        packed: dict[Algorithm, list[bytes]] = {}
+        packed: dict[Algorithm, list[AskedHash]] = {}
         # For each hash its column and position there, or why it cannot be asked.
         self._places: list[list[tuple[Algorithm, int] | Finding]] = []
         for item in items:
             places: list[tuple[Algorithm, int] | Finding] = []
             for asked in item:
                 algorithm = _SERVED.get(asked.algorithm)
-                if algorithm is None or len(asked.value) != _SIZES[algorithm]:
+                if algorithm is None or len(asked.value) != _SIZES[algorithm] or not _completes(algorithm, asked):
                     places.append(_REFUSED[_problem_with(asked)])
                     continue
                 column = packed.get(algorithm)
                 if column is None:
                     column = packed[algorithm] = []
                 places.append((algorithm, len(column)))
-                column.append(asked.value)
+                column.append(asked)
             self._places.append(places)
         self._columns = {
-            algorithm: ColumnQuestion(view, algorithm, b"".join(values)) for algorithm, values in packed.items()
+            algorithm: _question(view, algorithm, hashes, nearness) for algorithm, hashes in packed.items()
         }
 
     def probe(self) -> None:
@@ -131,6 +141,15 @@ class ItemsQuestion:
         return ItemAnswer(Verdict.NO_KNOWN_MATCH if settled else Verdict.NOT_DETERMINED, agreement, findings)
 
 
+def _question(
+    view: View, algorithm: Algorithm, hashes: Sequence[AskedHash], nearness: Nearness
+) -> ColumnQuestion | NearQuestion:
+    if algorithm in EXACT_ALGORITHMS:
+        return ColumnQuestion(view, algorithm, b"".join([asked.value for asked in hashes]))
+    given = [((asked.value, *asked.alternates), asked.quality) for asked in hashes]
+    return NearQuestion(view, algorithm, NearValues.of_hashes(algorithm, given), nearness)
+
+
 def _problem_with(asked: AskedHash) -> UndeterminedReason:
     if asked.algorithm in _SERVED:
         return UndeterminedReason.INVALID_HASH
@@ -138,6 +157,19 @@ def _problem_with(asked: AskedHash) -> UndeterminedReason:
     return UndeterminedReason.ALGORITHM_NOT_SERVED if known else UndeterminedReason.UNKNOWN_ALGORITHM
 
 
-_SERVED = {int(algorithm): algorithm for algorithm in EXACT_ALGORITHMS}
+def _completes(algorithm: Algorithm, asked: AskedHash) -> bool:
+    """Whether what comes with the value may come with it. A quality says nothing of an exact hash and does no harm."""
+    if not asked.alternates and asked.quality is None:
+        return True
+    if algorithm in EXACT_ALGORITHMS:
+        return not asked.alternates
+    return (
+        len(asked.alternates) <= MAXIMUM_ALTERNATES
+        and all(len(value) == _SIZES[algorithm] for value in asked.alternates)
+        and (asked.quality is None or asked.quality <= _MAXIMUM_QUALITY)
+    )
+
+
+_SERVED = {int(algorithm): algorithm for algorithm in SERVED_ALGORITHMS}
 _SIZES = {algorithm: algorithm.digest_size for algorithm in Algorithm}
 _REFUSED = {reason: Finding(Verdict.NOT_DETERMINED, causes=(Cause(reason),)) for reason in UndeterminedReason}

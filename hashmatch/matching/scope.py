@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.matching.findings import Finding
-from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.algorithms import PDQ_MAXIMUM_DISTANCE, Algorithm
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import ListNature, check_list_id
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
@@ -19,12 +19,16 @@ MAXIMUM_SOURCES = 1_000
 
 
 class Scope(NamedTuple):
-    """A caller's choice: lists and natures (empty for all), how many bodies make a match, newer than which epoch."""
+    """A caller's choice: lists and natures (empty for all), how many bodies make a match, and newer than which epoch.
+
+    `max_distance` is how far a near PDQ code may be; None for as far as the server and each list permit.
+    """
 
     list_ids: tuple[str, ...] = ()
     min_sources: int = 1
     newer_than_epoch: int = 0
     natures: tuple[ListNature, ...] = ()
+    max_distance: int | None = None
 
     def validate(self) -> None:
         """Raise `HashmatchError` INVALID_FIELD if something is out of range."""
@@ -36,6 +40,8 @@ class Scope(NamedTuple):
             raise invalid_field("scope.min_sources", f"0 to {MAXIMUM_SOURCES}")
         if not all(nature.is_served for nature in self.natures):
             raise invalid_field("scope.natures", "known-good lists are never consulted")
+        if self.max_distance is not None and not 0 <= self.max_distance <= PDQ_MAXIMUM_DISTANCE:
+            raise invalid_field("scope.max_distance", f"0 to {PDQ_MAXIMUM_DISTANCE}")
 
 
 EVERYTHING = Scope()

@@ -59,6 +59,9 @@ EXACT_ALGORITHMS = frozenset({Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256, A
 
 PERCEPTUAL_ALGORITHMS = frozenset({Algorithm.PDQ, Algorithm.VPDQ, Algorithm.PHOTODNA})
 
+# Those that this server searches.
+SERVED_ALGORITHMS = EXACT_ALGORITHMS | {Algorithm.PDQ, Algorithm.PHOTODNA}
+
 # The digests of no bytes at all. They stand on real lists by accident and would accuse every empty file.
 EMPTY_FILE_DIGESTS = {
     Algorithm.MD5: bytes.fromhex("d41d8cd98f00b204e9800998ecf8427e"),

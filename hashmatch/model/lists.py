@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from hashmatch.model.algorithms import PDQ_MAXIMUM_DISTANCE
 from hashmatch.model.errors import invalid_field
 
 LIST_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -37,7 +38,10 @@ class ListNature(enum.IntEnum):
 
 
 class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator states about a list. `max_age` is in seconds; an older list gives no negatives."""
+    """What the operator states about a list. `max_age` is in seconds; an older list gives no negatives.
+
+    `maximum_distance` is that within which a PDQ code counts as near one of the list; None for the server's own limit.
+    """
 
     list_id: str
     body: str
@@ -46,6 +50,7 @@ class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     scheme: str = ""
     jurisdiction: str = ""
+    maximum_distance: int | None = None
 
     def validate(self) -> None:
         """Raise `HashmatchError` INVALID_FIELD for the first statement that is missing or out of range."""
@@ -58,6 +63,8 @@ class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
                 raise invalid_field(field, f"at most {MAXIMUM_TEXT} printable characters")
         if not 1 <= self.max_age <= 10 * 366 * 86_400:
             raise invalid_field("max_age", "between one second and ten years; it must be stated")
+        if self.maximum_distance is not None and not 0 <= self.maximum_distance <= PDQ_MAXIMUM_DISTANCE:
+            raise invalid_field("maximum_distance", f"0 to {PDQ_MAXIMUM_DISTANCE}")
 
 
 def check_list_id(list_id: str) -> None:

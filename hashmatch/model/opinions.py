@@ -54,7 +54,8 @@ class Opinion(NamedTuple):
     """What one list says of one hash, as an answer gives it.
 
     `since_epoch` is the epoch from which the opinion counts as visible. `position` is that of the statement in the
-    list's set for the hash; it pairs statements with the source keys of their entries.
+    list's set for the hash; it pairs statements with the source keys of their entries. `near` says that the listed
+    value is not equal to the asked one; `distance` how far it is, None where that is not told.
     """
 
     list_id: str
@@ -63,3 +64,5 @@ class Opinion(NamedTuple):
     since_epoch: int
     position: int = 0
     source_key: str = ""
+    near: bool = False
+    distance: int | None = None
