@@ -34,7 +34,7 @@ from hashmatch_client._options import (
     Timeout,
     TLSOptions,
 )
-from hashmatch_client._results import BulkAnswer, HashList, ItemAnswer, SnapshotUpdate
+from hashmatch_client._results import BulkAnswer, HashList, ItemAnswer, ListNature, SnapshotUpdate
 from hashmatch_client._status import api_error
 
 T = TypeVar("T")
@@ -113,6 +113,7 @@ class AsyncHashmatchClient:
         lists: Iterable[str] = (),
         min_sources: int = 1,
         newer_than_epoch: int = 0,
+        natures: Iterable[ListNature] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - the deadline of the call, which the server is told
     ) -> ItemAnswer:
         """Asks about one thing by any of its hashes, each raw or in hexadecimal.
@@ -122,7 +123,7 @@ class AsyncHashmatchClient:
         `InvalidHashError` before anything is sent.
         """
         item = Item.of(md5=md5, sha1=sha1, sha256=sha256, sha512=sha512)
-        return await self._batcher.answer(item, self._terms(lists, min_sources, newer_than_epoch, timeout))
+        return await self._batcher.answer(item, self._terms(lists, min_sources, newer_than_epoch, natures, timeout))
 
     async def match_items(
         self,
@@ -131,6 +132,7 @@ class AsyncHashmatchClient:
         lists: Iterable[str] = (),
         min_sources: int = 1,
         newer_than_epoch: int = 0,
+        natures: Iterable[ListNature] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - the deadline of each call, which the server is told
     ) -> list[ItemAnswer]:
         """Asks about items; the answers come in their order.
@@ -139,7 +141,7 @@ class AsyncHashmatchClient:
         be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
         returned.
         """
-        terms = self._terms(lists, min_sources, newer_than_epoch, timeout)
+        terms = self._terms(lists, min_sources, newer_than_epoch, natures, timeout)
         free = asyncio.Semaphore(self._limits.in_flight)
 
         async def ask(batch: Sequence[Item]) -> list[ItemAnswer]:
@@ -161,6 +163,7 @@ class AsyncHashmatchClient:
         lists: Iterable[str] = (),
         min_sources: int = 1,
         newer_than_epoch: int = 0,
+        natures: Iterable[ListNature] = (),
     ) -> AsyncIterator[BulkAnswer]:
         """Asks about any number of digests of one algorithm; yields one sparse answer a batch, in order.
 
@@ -168,7 +171,7 @@ class AsyncHashmatchClient:
         taken. A few batches are sent ahead. When the run fails, what was yielded stands, and the error's
         `bulk_progress` tells how far that reaches: everything after it is unanswered.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
         source = async_columns(algorithm, digests, self._limits.bulk_digests)
         run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic)
         return self._bulk(run, source)
@@ -316,8 +319,15 @@ class AsyncHashmatchClient:
             raise api_error(failure, request_id) from failure
         return _wire.hash_list(response.list)
 
-    def _terms(self, lists: Iterable[str], min_sources: int, newer_than_epoch: int, timeout: float | None) -> Terms:
-        scope = Scope.of(lists, min_sources, newer_than_epoch)
+    def _terms(
+        self,
+        lists: Iterable[str],
+        min_sources: int,
+        newer_than_epoch: int,
+        natures: Iterable[ListNature],
+        timeout: float | None,
+    ) -> Terms:
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
         return Terms(scope, self._timeout.call if timeout is None else timeout)
 
     async def _ask(self, items: Sequence[Item], terms: Terms) -> list[ItemAnswer]:

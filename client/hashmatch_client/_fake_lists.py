@@ -180,12 +180,15 @@ class FakeLists:
 
     def in_scope(self, scope: match_service_pb2.MatchScope) -> list[Published] | None:
         """The lists that a scope names, or None if one of them does not exist."""
-        if not scope.list_ids:
-            return self.all()
         published = self._published
         if any(list_id not in published for list_id in scope.list_ids):
             return None
-        return [published[list_id] for list_id in sorted(set(scope.list_ids))]
+        return [
+            each
+            for each in self.all()
+            if each.list_id in (scope.list_ids or published)
+            and (not scope.natures or _nature(each.source) in scope.natures)
+        ]
 
     def snapshot(self, lists: Sequence[Published]) -> common_pb2.SnapshotInfo:
         """What an answer from these lists was given from."""
@@ -267,7 +270,7 @@ def _why_not(
         return common_pb2.UNDETERMINED_REASON_UNKNOWN_ALGORITHM
     if len(value) != _EXACT[algorithm]:
         return common_pb2.UNDETERMINED_REASON_INVALID_HASH
-    if not lists:
+    if not lists and not scope.natures:
         return common_pb2.UNDETERMINED_REASON_NO_SNAPSHOT
     carriers = {each.source.body for each in lists if algorithm in each.entries}
     if not carriers:
@@ -281,7 +284,11 @@ def _silent(
     algorithm: int, lists: Sequence[Published], scope: match_service_pb2.MatchScope
 ) -> list[common_pb2.UndeterminedCause]:
     """The lists whose silence on a hash proves nothing."""
-    causes = []
+    of_other_natures = set(scope.list_ids).difference(each.list_id for each in lists)
+    causes = [
+        common_pb2.UndeterminedCause(reason=common_pb2.UNDETERMINED_REASON_ALGORITHM_NOT_CARRIED, list_id=list_id)
+        for list_id in sorted(of_other_natures)
+    ]
     for each in lists:
         if algorithm in each.entries and each.source.stale:
             reason = common_pb2.UNDETERMINED_REASON_LIST_STALE

@@ -6,8 +6,12 @@ import enum
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hashmatch_client._errors import InvalidHashError
+
+if TYPE_CHECKING:
+    from hashmatch_client._results import ListNature
 
 MAX_HASHES_PER_ITEM = 16
 MAX_REFERENCE_LENGTH = 256
@@ -177,6 +181,7 @@ class Scope:
     lists: tuple[str, ...] = ()
     min_sources: int = 1
     newer_than_epoch: int = 0
+    natures: tuple[ListNature, ...] = ()
 
     def __post_init__(self) -> None:
         if self.min_sources < 1:
@@ -185,8 +190,10 @@ class Scope:
             raise ValueError("newer_than_epoch is not negative")
 
     @classmethod
-    def of(cls, lists: Iterable[str], min_sources: int, newer_than_epoch: int) -> Scope:
+    def of(
+        cls, lists: Iterable[str], min_sources: int, newer_than_epoch: int, natures: Iterable[ListNature] = ()
+    ) -> Scope:
         """The scope with these lists. A lone string is refused: it would be read letter by letter."""
         if isinstance(lists, str):
             raise TypeError("lists is a sequence of list ids, not one string")
-        return cls(tuple(lists), min_sources, newer_than_epoch)
+        return cls(tuple(lists), min_sources, newer_than_epoch, tuple(natures))

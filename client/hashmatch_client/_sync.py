@@ -33,7 +33,7 @@ from hashmatch_client._options import (
     Timeout,
     TLSOptions,
 )
-from hashmatch_client._results import BulkAnswer, HashList, ItemAnswer, SnapshotUpdate
+from hashmatch_client._results import BulkAnswer, HashList, ItemAnswer, ListNature, SnapshotUpdate
 from hashmatch_client._status import api_error
 
 T = TypeVar("T")
@@ -104,6 +104,7 @@ class HashmatchClient:
         lists: Iterable[str] = (),
         min_sources: int = 1,
         newer_than_epoch: int = 0,
+        natures: Iterable[ListNature] = (),
         timeout: float | None = None,
     ) -> ItemAnswer:
         """Asks about one thing by any of its hashes, each raw or in hexadecimal.
@@ -112,7 +113,12 @@ class HashmatchClient:
         """
         item = Item.of(md5=md5, sha1=sha1, sha256=sha256, sha512=sha512)
         return self.match_items(
-            (item,), lists=lists, min_sources=min_sources, newer_than_epoch=newer_than_epoch, timeout=timeout
+            (item,),
+            lists=lists,
+            min_sources=min_sources,
+            newer_than_epoch=newer_than_epoch,
+            natures=natures,
+            timeout=timeout,
         )[0]
 
     def match_items(
@@ -122,6 +128,7 @@ class HashmatchClient:
         lists: Iterable[str] = (),
         min_sources: int = 1,
         newer_than_epoch: int = 0,
+        natures: Iterable[ListNature] = (),
         timeout: float | None = None,
     ) -> list[ItemAnswer]:
         """Asks about items; the answers come in their order.
@@ -130,7 +137,7 @@ class HashmatchClient:
         be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
         returned.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
         seconds = self._timeout.call if timeout is None else timeout
         answers: list[ItemAnswer] = []
         calls: deque[_BatchCall] = deque()
@@ -154,6 +161,7 @@ class HashmatchClient:
         lists: Iterable[str] = (),
         min_sources: int = 1,
         newer_than_epoch: int = 0,
+        natures: Iterable[ListNature] = (),
     ) -> Iterator[BulkAnswer]:
         """Asks about any number of digests of one algorithm; yields one sparse answer a batch, in order.
 
@@ -161,7 +169,7 @@ class HashmatchClient:
         taken. A few batches are sent ahead. When the run fails, what was yielded stands, and the error's
         `bulk_progress` tells how far that reaches: everything after it is unanswered.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
         source = columns(algorithm, digests, self._limits.bulk_digests)
         run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic)
         return self._bulk(run, source)

@@ -86,7 +86,10 @@ def hash_message(value: Hash) -> common_pb2.Hash:
 def scope_message(scope: Scope) -> match_service_pb2.MatchScope:
     """The message for a scope."""
     return match_service_pb2.MatchScope(
-        list_ids=scope.lists, min_sources=scope.min_sources, newer_than_epoch=scope.newer_than_epoch
+        list_ids=scope.lists,
+        min_sources=scope.min_sources,
+        newer_than_epoch=scope.newer_than_epoch,
+        natures=[common_pb2.ListNature.Value(f"LIST_NATURE_{nature.name}") for nature in scope.natures],
     )
 
 

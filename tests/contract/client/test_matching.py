@@ -9,12 +9,14 @@ from hashmatch_client import (
     Agreement,
     Algorithm,
     AsyncHashmatchClient,
+    Cause,
     DeadlineExceededError,
     Hash,
     HashmatchClient,
     InvalidHashError,
     Item,
     Limits,
+    ListNature,
     NotFoundError,
     ProtocolViolationError,
     Timeout,
@@ -73,6 +75,18 @@ def test_the_scope_goes_along(client):
     assert client.match(sha256=KNOWN, newer_than_epoch=1).is_no_known_match
     with pytest.raises(NotFoundError):
         client.match(sha256=KNOWN, lists=["nowhere"])
+
+
+def test_a_question_can_be_put_to_lists_of_some_natures(client):
+    assert client.match(sha256=KNOWN).natures == (ListNature.ILLEGAL,)
+    assert client.match(sha256=FIXTURE).natures == (ListNature.TEST,)
+    assert client.match(sha256=UNKNOWN).natures == ()
+    assert client.match(sha256=FIXTURE, natures=[ListNature.ILLEGAL]).is_no_known_match
+    assert client.match(sha256=KNOWN, natures=[ListNature.ILLEGAL, ListNature.TEST]).is_match
+    named = client.match(sha256=UNKNOWN, lists=["alpha", "selftest"], natures=[ListNature.ILLEGAL])
+    assert named.hashes[0].causes == (Cause(UndeterminedReason.ALGORITHM_NOT_CARRIED, "selftest"),)
+    (batch,) = client.bulk_match(Algorithm.SHA256, KNOWN + FIXTURE, natures=[ListNature.TEST])
+    assert [hit.finding.natures for hit in batch.hits()] == [(ListNature.TEST,)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 1_000, 1_001, 4_500])
