@@ -53,7 +53,6 @@ class Effort:
                 ingests=1,
                 updates=5,
                 documents=(16, 64),
-                readings=1,
             )
         sizes = (1_000_000, 10_000_000) if entries is None else (entries,)
         return cls(sizes, rounds=7, seconds=3.0, calls=1_000, ingests=3, updates=50)

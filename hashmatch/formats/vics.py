@@ -277,9 +277,9 @@ class VicsParser:
             return ""
         try:
             text = _text_of(value)
-            legacy = _LEGACY_DATE.fullmatch(text)
-            if legacy is not None:
-                return date_of(legacy[1][:-3], ("unix",))
+            if text.startswith("/"):
+                legacy = _LEGACY_DATE.fullmatch(text)
+                return date_of(legacy[1][:-3] if legacy else text, ("unix",))
             moment = moment_of(text)
             return "" if moment is None else moment.date().isoformat()
         except Refused as refused:
@@ -339,7 +339,7 @@ def _listed(value: Any, *, separated: bool) -> list[str]:
 
 def _text_of(value: Any) -> str:
     """The text of a scalar: numbers and booleans are their own, null is blank."""
-    if isinstance(value, str):
+    if type(value) is str:
         return value.strip()
     if value is None:
         return ""
