@@ -15,6 +15,7 @@ _VOTED = ("md5", "sha1", "photodna", "pdq")
 _MODES = ("full", "incremental")
 # Those of the registry, which takes long to load.
 _FORMATS = (
+    "bundle",
     "ncmec",
     "vics",
     "nist-vics",

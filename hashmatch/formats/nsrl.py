@@ -284,7 +284,7 @@ def _unhexlified(texts: Sequence[object], digits: int) -> bytes:
     return binascii.unhexlify(joined)
 
 
-def _any_unsound(algorithm: Algorithm, digests: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _any_unsound(algorithm: Algorithm, digests: np.ndarray) -> bool:
     """Whether there may be a digest that is refused: of equal bits, or of the empty file."""
     if not len(digests):
         return False

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from hashmatch.formats import (
+    bundle,
     columns_profile,
     hash_text,
     icse,
@@ -42,6 +43,7 @@ HEAD_SIZE = 65_536
 
 # In the order in which they are tried on a delivery: the most particular first.
 _FORMATS = (
+    Format("bundle", "a list as another hashmatch hands it over", bundle.BundleParser, bundle.recognises),
     Format("ncmec", "NCMEC's hash sharing API, version 2 (XML)", ncmec.NcmecParser, ncmec.recognises),
     Format("vics", "Project VIC's JSON, versions 1.0 to 2.0, media or cases", vics.VicsParser, vics.recognises),
     Format(

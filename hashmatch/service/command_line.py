@@ -32,7 +32,10 @@ exit status: 0 done or healthy, 1 failed or not healthy, 2 wrong usage or config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser. Its result has `command`: serve, config-show, config-reference, keygen (and `file`), healthcheck."""
+    """The parser. Its result has `command`: serve, config-show, config-reference, keygen, bundle-export, healthcheck.
+
+    With keygen it also has `file`, with bundle-export `list_id` and `file`.
+    """
     parser = argparse.ArgumentParser(
         prog="hashmatch-server",
         description=_DESCRIPTION,
@@ -57,6 +60,16 @@ def build_parser() -> argparse.ArgumentParser:
     _command(views, "reference", "config-reference", "print the reference of all settings as Markdown")
     keygen = _command(commands, "keygen", "keygen", "make a sealing key; an existing file is never overwritten")
     keygen.add_argument("file", metavar="FILE", type=Path, help="where to write it, with mode 0600")
+    bundle = commands.add_parser("bundle", help="hand a list to another hashmatch", allow_abbrev=False)
+    bundles = bundle.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    export = _command(
+        bundles,
+        "export",
+        "bundle-export",
+        "write a list to a file for others to stage; with the embedded store, stop the server first",
+    )
+    export.add_argument("list_id", metavar="LIST", help="the list")
+    export.add_argument("file", metavar="FILE", type=Path, help="where to write it, with mode 0600; it must not exist")
     _command(commands, "healthcheck", "healthcheck", "ask the running server whether it is ready, for probes")
     return parser
 

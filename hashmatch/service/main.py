@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hashmatch.ingest.feeds.definition import FeedDefinitionError
 from hashmatch.model.errors import HashmatchError
 from hashmatch.service import config_text, logs
+from hashmatch.service.bundling import export_bundle
 from hashmatch.service.command_line import build_parser, flag_settings
 from hashmatch.service.config import Config
 from hashmatch.service.config_loader import ConfigurationError, LoadedConfig, load
@@ -23,7 +24,9 @@ from hashmatch.service.listeners import ListenError
 from hashmatch.service.runner import Runner
 from hashmatch.service.secrets import SecretError
 from hashmatch.store.archive import ArchiveError
+from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.store.floor import FloorError
+from hashmatch.store.segments import StoreDamagedError
 from hashmatch.trust.audit import AuditError
 from hashmatch.trust.sealing import SealingKeyError, generate_key_file
 
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             sys.stderr.write(f"hashmatch-server: {problem}\n")
         return WRONG_USAGE
+    if arguments.command == "bundle-export":
+        return _export(loaded, arguments)
     return _COMMANDS[arguments.command](loaded)
 
 
@@ -53,6 +58,24 @@ def _keygen(arguments: argparse.Namespace) -> int:
         generate_key_file(arguments.file)
     except SealingKeyError as error:
         return _fail(str(error))
+    return DONE
+
+
+def _export(loaded: LoadedConfig, arguments: argparse.Namespace) -> int:
+    try:
+        size = export_bundle(loaded.config, arguments.list_id, arguments.file)
+    except FileExistsError:
+        return _fail(f"{arguments.file} exists")
+    except (
+        HashmatchError,
+        SealingKeyError,
+        SecretError,
+        StoreUnavailableError,
+        StoreDamagedError,
+        OSError,
+    ) as error:
+        return _fail(str(error))
+    sys.stdout.write(f"{arguments.file}: {size} bytes\n")
     return DONE
 
 

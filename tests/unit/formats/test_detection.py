@@ -17,6 +17,7 @@ ICSE = (
 NCMEC = b'<?xml version="1.0"?><queryResult xmlns="https://hashsharing.ncmec.org/hashsharing/v2"></queryResult>'
 VICS = b'{"@odata.context":"http://github.com/VICSDataModel/2.0.xml/US/$metadata#Media","value":[]}'
 SAMPLES = {
+    "bundle": b'{"hashmatch_bundle":1,"definition":{}}\n',
     "ncmec": NCMEC,
     "vics": VICS,
     "stopncii": b'{"count": 0, "hashRecords": [], "hasMoreRecords": false}',
