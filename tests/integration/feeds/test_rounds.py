@@ -6,7 +6,7 @@ import pytest
 
 from hashmatch.v1 import common_pb2, list_admin_service_pb2
 from tests.integration.feeds.conftest import MakeFollower, assert_says
-from tests.integration.serving import hash_of
+from tests.integration.serving import ShiftedClock, hash_of
 from tests.support.simulators.body import Reply, Request
 from tests.support.simulators.ncmec import Ncmec
 from tests.support.simulators.office import BODIES
@@ -118,7 +118,8 @@ def test_half_a_round_changes_nothing(kind, failure, simulate, follow: MakeFollo
 @every_body
 def test_what_changes_while_it_is_read_is_not_lost(kind, simulate, follow: MakeFollower):
     """An entry moves to the end, or out of the range, behind the back of whoever is half-way."""
-    body = simulate(kind, page=10)
+    clock = ShiftedClock()
+    body = simulate(kind, page=10, clock=clock.now)
     body.publish(40)
     pages = 0
 
@@ -126,11 +127,12 @@ def test_what_changes_while_it_is_read_is_not_lost(kind, simulate, follow: MakeF
         nonlocal pages
         pages += reads(request)
         if reads(request) and pages in (2, 3):
+            clock.advance(5)
             body.change(*range(pages, 40, 7), label="meanwhile")
         return None
 
     body.interfere = meanwhile
-    follower = follow(body)
+    follower = follow(body, clock=clock)
     first = follower.run()
     assert (first.outcome, first.full) == (PUBLISHED, True), first
     # Every entry is there already, whichever of its two states was seen; the next round has the later.

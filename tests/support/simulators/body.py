@@ -63,6 +63,7 @@ class Body(ABC):
     page: int = 10
     clock_skew: float = 0.0
     padding: int = 0
+    clock: Callable[[], float] = time.time
     entries: dict[int, Entry] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     interfere: Interference | None = None
@@ -81,6 +82,7 @@ class Body(ABC):
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         self._last = 0.0
+        self._forgotten: list[bytes] = []
 
     @property
     def url(self) -> str:
@@ -92,7 +94,7 @@ class Body(ABC):
         self._thread.join()
 
     def now(self) -> float:
-        return time.time() + self.clock_skew
+        return self.clock() + self.clock_skew
 
     # ---- what a test does
 
@@ -100,7 +102,7 @@ class Body(ABC):
         """New entries, as old as stated; where they are old at all, some seconds apart."""
         with self._lock:
             for index in range(count):
-                number = len(self.entries) + 1
+                number = max(self.entries, default=0) + 1
                 digests = {
                     name: hashlib.shake_128(b"%s %d" % (name.encode(), number)).digest(size)
                     for name, size in (("md5", 16), ("sha1", 20), ("sha256", 32))
@@ -119,6 +121,12 @@ class Body(ABC):
             for number in numbers:
                 self.entries[number].withdrawn = True
                 self.entries[number].changed_at = self._tick()
+
+    def forget(self, *numbers: int) -> None:
+        """Remove entries without a trace, as bodies do long after they were withdrawn."""
+        with self._lock:
+            for number in numbers:
+                self._forgotten += self.entries.pop(number).digests.values()
 
     def _tick(self) -> float:
         """Now, and never the same moment twice."""
@@ -139,7 +147,7 @@ class Body(ABC):
     @property
     def digests(self) -> list[bytes]:
         """Every digest that there ever was."""
-        return [digest for entry in self.entries.values() for digest in entry.digests.values()]
+        return [*self._forgotten, *(digest for entry in self.entries.values() for digest in entry.digests.values())]
 
     def label_of(self, entry: Entry) -> str:
         """The label that a list should have for an entry."""
