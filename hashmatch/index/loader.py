@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 
 from hashmatch.columns.placement import Digests, Placements, PlacementSecret, placements_of
 from hashmatch.columns.rows import SOURCE_KEYS
-from hashmatch.index.perceptual import MakeIndex, PerceptualTable, follow
+from hashmatch.index.perceptual import MakeIndex, PerceptualTable, follow, indexes
 from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.index.tables import AlgorithmTable, extend, make_part, wants_new_base
 from hashmatch.model.algorithms import SERVED_ALGORITHMS, Algorithm
@@ -36,17 +35,18 @@ class SnapshotLoader:
         cache: BlockCache,
         *,
         resident: bool,
-        nearness: Mapping[Algorithm, MakeIndex] = MappingProxyType({}),
+        nearness: Mapping[Algorithm, MakeIndex] | None = None,
     ) -> None:
         """`resident` keeps the blocks of every segment in memory, about 40 bytes a row.
 
-        `nearness` says how values are indexed that are searched by more than equality; see `perceptual.indexes`.
+        `nearness` says how values are indexed that are searched by more than equality, by default PDQ codes alone; see
+        `perceptual.indexes`.
         """
         self._segments = segments
         self._suppressions = suppressions
         self._cache = cache
         self._resident = resident
-        self._nearness = nearness
+        self._nearness = indexes() if nearness is None else nearness
 
     def load(self, manifest: Manifest, previous: Snapshot | None) -> Snapshot:
         """The snapshot of `manifest`."""

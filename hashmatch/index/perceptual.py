@@ -17,6 +17,7 @@ from hashmatch.columns.placement import Digests, PlacementSecret, placements_of
 from hashmatch.columns.rows import take_rows
 from hashmatch.columns.sorting import sort_digests
 from hashmatch.index.euclidean import EuclideanIndex
+from hashmatch.index.hamming import HammingIndex
 from hashmatch.index.tables import AlgorithmTable
 from hashmatch.model.algorithms import Algorithm
 
@@ -122,8 +123,6 @@ class PerceptualTable:
 
 def indexes(*, photodna: bool = False) -> dict[Algorithm, MakeIndex]:
     """How values are indexed that are searched by more than equality; PhotoDNA values only if that is asked for."""
-    from hashmatch.index.hamming import HammingIndex
-
     near: dict[Algorithm, MakeIndex] = {Algorithm.PDQ: HammingIndex}
     if photodna:
         near[Algorithm.PHOTODNA] = EuclideanIndex

@@ -24,7 +24,7 @@ _NOBODY_TO_ASK = frozenset(
 
 
 MAXIMUM_ALTERNATES = 7
-_MAXIMUM_QUALITY = 100
+MAXIMUM_QUALITY = 100
 
 
 class AskedHash(NamedTuple):
@@ -166,7 +166,7 @@ def _completes(algorithm: Algorithm, asked: AskedHash) -> bool:
     return (
         len(asked.alternates) <= MAXIMUM_ALTERNATES
         and all(len(value) == _SIZES[algorithm] for value in asked.alternates)
-        and (asked.quality is None or asked.quality <= _MAXIMUM_QUALITY)
+        and (asked.quality is None or asked.quality <= MAXIMUM_QUALITY)
     )
 
 

@@ -200,12 +200,12 @@ class NearQuestion:
     def _search(self) -> Near:
         values = self._asked.values[self._searched]
         distance = max(self._reach.values(), default=0)
-        table = self._view.snapshot.perceptual.get(self._algorithm)
         everything = np.arange(len(values))
         nothing = everything[:0]
-        if not distance or table is None or not len(values):
+        if not distance or not len(values):
             # Whatever is equal is its own candidate.
             return Near(everything, everything, np.zeros(len(values), np.int64), values, nothing)
+        table = self._view.snapshot.perceptual[self._algorithm]
         return _search_in_chunks(table, self._algorithm, values, distance, self._nearness, lambda: self._gave_up)
 
     def _listed(self, codes: Digests, *, source_keys: bool) -> dict[int, Finding]:
@@ -249,7 +249,7 @@ class NearQuestion:
             np.array(positions, np.int64),
             np.array(numbers, np.int64),
             tuple(number_of),
-            len(parts),
+            len(positions),
             np.array(distances, np.int64) if tell and not told else None,
         )
 

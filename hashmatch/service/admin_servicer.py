@@ -14,7 +14,7 @@ from hashmatch.ingest.feeds.feedback import Feedback, FeedbackOpinion
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import DeliveryHeader
 from hashmatch.ingest.suppressor import Suppressor
-from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
+from hashmatch.model.algorithms import SERVED_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.lists import ListDefinition, ListNature, check_list_id
 from hashmatch.model.vetting import DeliveryMode
@@ -383,6 +383,7 @@ def _definition(message: list_service_pb2.ListDefinition) -> ListDefinition:
         scheme=message.scheme,
         jurisdiction=message.jurisdiction,
         max_age=messages.seconds_of(message.max_age),
+        maximum_distance=message.maximum_distance if message.HasField("maximum_distance") else None,
     )
 
 
@@ -411,7 +412,7 @@ def _hashes(found: Iterable[common_pb2.Hash]) -> list[EntryHash]:
             algorithm = Algorithm(each.algorithm)
         except ValueError:
             raise invalid_field(f"hashes[{index}].algorithm", "unspecified or unknown") from None
-        if algorithm not in EXACT_ALGORITHMS:
+        if algorithm not in SERVED_ALGORITHMS:
             raise HashmatchError(ErrorReason.ALGORITHM_NOT_SERVED, f"{algorithm.title} is not searched by this server")
         if len(each.value) != algorithm.digest_size:
             raise invalid_field(f"hashes[{index}].value", f"{algorithm.title} has {algorithm.digest_size} bytes")

@@ -23,6 +23,7 @@ class BulkRequest(NamedTuple):
     sequence: int
     algorithm: int
     digests: bytes | memoryview
+    qualities: bytes
     scope: match_service_pb2.MatchScope | None
 
 
@@ -40,7 +41,7 @@ def decode_bulk_request(data: bytes) -> BulkRequest:
         column = match_service_pb2.HashColumn.FromString(column_rest)
         digests = memoryview(data)[start + digests_start : start + digests_end]
     scope = message.scope if message.HasField("scope") else None
-    return BulkRequest(message.sequence, column.algorithm, digests, scope)
+    return BulkRequest(message.sequence, column.algorithm, digests, column.qualities, scope)
 
 
 def _cut(data: memoryview, wanted: int) -> tuple[int, int, bytes]:

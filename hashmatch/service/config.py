@@ -20,7 +20,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 # The longest digest that BulkMatch takes, and what a message holds beside its column.
-_LARGEST_DIGEST = 64
+_LARGEST_DIGEST = 144
 _MESSAGE_OVERHEAD = 64 * KIB
 
 
@@ -144,6 +144,14 @@ class AccessSection(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Who may call ListAdminService. Empty means everybody whom the listener admits."),
     ] = ()
+    distances: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Who is told the distance of a near match and may choose the largest; `*` for everybody. The "
+            "others are told exact or near, at the largest distance that is permitted: with distances to pictures of "
+            "one's own making, what is listed can be worked out."
+        ),
+    ] = ()
 
 
 class StoreSection(Section, frozen=True, kw_only=True):
@@ -236,6 +244,50 @@ class MatchingSection(Section, frozen=True, kw_only=True):
             "one. After that, what would be negative is NOT_DETERMINED.",
         ),
     ] = 900.0
+    maximum_distance: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=31,
+            description="The largest Hamming distance at which a PDQ code counts as near; a list may state a smaller "
+            "one. 0 for equality alone.",
+        ),
+    ] = 31
+    minimum_quality: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="PDQ codes that come with a lower quality are not searched: NOT_DETERMINED, LOW_QUALITY.",
+        ),
+    ] = 50
+    photodna_maximum_distance: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="The largest squared Euclidean distance at which a PhotoDNA value counts as near. 0 for "
+            "equality alone; otherwise every listed value is kept in memory (144 bytes) and compared.",
+        ),
+    ] = 0
+    search_work_limit: Annotated[
+        int,
+        Meta(
+            ge=1_000,
+            le=1 << 40,
+            description="How many listed values may be compared in the search for one. A value that would take more is "
+            "NOT_DETERMINED, WORK_LIMIT: it lies where the lists are full of near duplicates.",
+        ),
+    ] = 20_000_000
+    maximum_near_values: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Of how many listed values near one the opinions are looked up, nearest first. Where there are "
+            "more, the answer says so with WORK_LIMIT beside what was found.",
+        ),
+    ] = 1_000
 
 
 class VettingSection(Section, frozen=True, kw_only=True):
@@ -423,6 +475,8 @@ def _tls_problems(config: Config) -> Iterator[Problem]:
     for name in ("matching", "administration"):
         if getattr(access, name):
             yield Problem(f"access.{name}", "needs TLS: without it nobody's identity is proven")
+    if set(access.distances) - {"*"}:
+        yield Problem("access.distances", "needs TLS, except for *: without it nobody's identity is proven")
 
 
 def _store_problems(config: Config) -> Iterator[Problem]:

@@ -78,4 +78,5 @@ def definition_message(state: ListState) -> list_service_pb2.ListDefinition:
         scheme=definition.scheme,
         jurisdiction=definition.jurisdiction,
         max_age=messages.duration(definition.max_age),
+        maximum_distance=definition.maximum_distance,
     )

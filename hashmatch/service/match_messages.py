@@ -57,11 +57,17 @@ def bulk_response(
     opinions: MakeOpinions,
 ) -> match_service_pb2.BulkMatchResponse:
     """The sparse answer for a column."""
-    positions, numbers, found = answer.positions, answer.finding_numbers, answer.findings
+    positions, numbers, found, distances = (
+        answer.positions,
+        answer.finding_numbers,
+        answer.findings,
+        answer.distances,
+    )
     if any(finding.verdict is not Verdict.MATCH for finding in found):
         verdicts = np.fromiter((finding.verdict for finding in found), np.int64, len(found))
         matched = verdicts[numbers] == Verdict.MATCH
         positions = positions[matched]
+        distances = None if distances is None else distances[matched]
         used, numbers = np.unique(numbers[matched], return_inverse=True)
         found = tuple(found[number] for number in used.tolist())
     response = match_service_pb2.BulkMatchResponse(
@@ -81,6 +87,7 @@ def bulk_response(
             for first, end, causes in undetermined_runs(answer)
         ],
         snapshot=info,
+        distances=None if distances is None else distances.tolist(),
     )
     if len(positions):
         # Thousands of numbers are taken over as the bytes that they are on the wire, rather than one by one.

@@ -11,9 +11,10 @@ import numpy as np
 
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
+from hashmatch.matching.items import MAXIMUM_QUALITY, AskedHash, ItemAnswer, ItemsQuestion
+from hashmatch.matching.near import NearQuestion, NearValues
 from hashmatch.matching.scope import EVERYTHING, Scope, View
-from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
+from hashmatch.model.algorithms import EXACT_ALGORITHMS, SERVED_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
@@ -23,6 +24,7 @@ from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
 from hashmatch.service.match_messages import all_undetermined, batch_response, bulk_response
+from hashmatch.service.searching import Searching
 from hashmatch.v1 import common_pb2, match_service_pb2, match_service_pb2_grpc
 
 MAXIMUM_HASHES_PER_ITEM = 16
@@ -34,8 +36,17 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     """Answers questions from the snapshot in use; every batch from one snapshot."""
 
-    def __init__(self, answering: Answering, changes: Changes, *, maximum_items: int, maximum_digests: int) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        searching: Searching,
+        changes: Changes,
+        *,
+        maximum_items: int,
+        maximum_digests: int,
+    ) -> None:
         self._answering = answering
+        self._searching = searching
         self._changes = changes
         self._maximum_items = maximum_items
         self._maximum_digests = maximum_digests
@@ -47,14 +58,15 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     ) -> match_service_pb2.BatchMatchResponse:
         """Answer items."""
         items = self._items_of(request)
+        scope = self._scope_of(request.scope)
         served = self._answering.served
-        view = self._answering.view(served, messages.scope_of(request.scope))
+        view = self._answering.view(served, scope)
         if served is None or view is None:
             answers = [
                 ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, (NO_SNAPSHOT,) * len(hashes)) for hashes in items
             ]
             return batch_response(request, answers, None, lambda _: [])
-        question = ItemsQuestion(view, items)
+        question = ItemsQuestion(view, items, self._searching.nearness(current_call()))
         if sum(map(len, items)) > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
@@ -73,7 +85,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         scope = EVERYTHING
         async for request in request_iterator:
             if request.scope is not None:
-                scope = messages.scope_of(request.scope)
+                scope = self._scope_of(request.scope)
             yield await self._bulk(request, scope)
 
     async def GetSnapshot(  # noqa: N802
@@ -124,20 +136,21 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
                 raise invalid_field(f"items[{index}].hashes", f"1 to {MAXIMUM_HASHES_PER_ITEM}")
             if len(item.reference) > MAXIMUM_REFERENCE:
                 raise invalid_field(f"items[{index}].reference", f"at most {MAXIMUM_REFERENCE} characters")
-            items.append([AskedHash(asked.algorithm, asked.value) for asked in item.hashes])
+            items.append([_asked(asked) for asked in item.hashes])
         annotate(items=len(items))
         return items
 
     async def _bulk(self, request: BulkRequest, scope: Scope) -> match_service_pb2.BulkMatchResponse:
         algorithm, count = self._column_of(request.algorithm, len(request.digests))
+        _check_qualities(algorithm, request.qualities, count)
         served = self._answering.served
         view = self._answering.view(served, scope)
         if served is None or view is None:
             return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes, None)
-        if algorithm not in EXACT_ALGORITHMS:
+        if algorithm not in SERVED_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
             return all_undetermined(request.sequence, count, unserved, self._answering.snapshot_info(served, view))
-        question = ColumnQuestion(view, algorithm, request.digests)
+        question = self._column_question(view, algorithm, request)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
@@ -147,6 +160,18 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         response = bulk_response(request.sequence, answer, info, partial(self._answering.opinions, view))
         self._count_column(served, view, algorithm, answer, len(response.match_indexes))
         return response
+
+    def _column_question(self, view: View, algorithm: Algorithm, request: BulkRequest) -> ColumnQuestion | NearQuestion:
+        if algorithm in EXACT_ALGORITHMS:
+            return ColumnQuestion(view, algorithm, request.digests)
+        values = NearValues.of_column(algorithm, request.digests, request.qualities)
+        return NearQuestion(view, algorithm, values, self._searching.nearness(current_call()))
+
+    def _scope_of(self, message: match_service_pb2.MatchScope) -> Scope:
+        """The scope that a request states. Raises `HashmatchError` INVALID_FIELD and NOT_PERMITTED."""
+        scope = messages.scope_of(message)
+        self._searching.permit(scope, current_call())
+        return scope
 
     def _column_of(self, asked: int, size: int) -> tuple[Algorithm, int]:
         """The algorithm of a column of `size` bytes, and how many digests that makes. Raises `HashmatchError`."""
@@ -210,7 +235,29 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         tally(batches=1, hashes=answer.count, matches=matches)
 
 
+_EXACT = frozenset(map(int, EXACT_ALGORITHMS))
 _KNOWN = {int(algorithm): algorithm for algorithm in Algorithm}
+
+
+def _asked(message: common_pb2.Hash) -> AskedHash:
+    if int(message.algorithm) in _EXACT:
+        return AskedHash(message.algorithm, message.value, None, message.alternates)
+    quality = message.quality if message.HasField("quality") else None
+    return AskedHash(message.algorithm, message.value, quality, message.alternates)
+
+
+def _check_qualities(algorithm: Algorithm, qualities: bytes, count: int) -> None:
+    if not qualities:
+        return
+    if algorithm in EXACT_ALGORITHMS:
+        raise invalid_field("column.qualities", "only values of perceptual algorithms have one")
+    if len(qualities) != count:
+        problem = "one byte for each digest, or none at all"
+        raise HashmatchError(
+            ErrorReason.RAGGED_COLUMN, f"column.qualities: {problem}", fields={"column.qualities": problem}
+        )
+    if max(qualities) > MAXIMUM_QUALITY:
+        raise invalid_field("column.qualities", f"0 to {MAXIMUM_QUALITY}")
 
 
 def _must_be_served(served: Served | None) -> Served:

@@ -42,7 +42,8 @@ def seconds_of(message: Timestamp | Duration) -> float:
 def scope_of(message: match_service_pb2.MatchScope) -> Scope:
     """The scope that a request states. Raises `HashmatchError` INVALID_FIELD."""
     natures = tuple(map(_nature, sorted(set(message.natures)))) if message.natures else ()
-    scope = Scope(tuple(message.list_ids), message.min_sources or 1, message.newer_than_epoch, natures)
+    distance = message.max_distance if message.HasField("max_distance") else None
+    scope = Scope(tuple(message.list_ids), message.min_sources or 1, message.newer_than_epoch, natures, distance)
     scope.validate()
     return scope
 
@@ -114,7 +115,8 @@ def opinion(
         since_epoch=found.since_epoch,
         vetting=vetting(loaded.generation),
         stale=stale,
-        kind=common_pb2.MATCH_KIND_EXACT,
+        kind=common_pb2.MATCH_KIND_NEAR if found.near else common_pb2.MATCH_KIND_EXACT,
+        distance=found.distance,
         classification=classification,
     )
 

@@ -17,6 +17,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from hashmatch.index.loader import SnapshotLoader
+from hashmatch.index.perceptual import indexes
 from hashmatch.index.refresher import Refresher
 from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.compaction import Collector, Compactor
@@ -25,6 +26,7 @@ from hashmatch.ingest.restoring import Restorer
 from hashmatch.ingest.staging import Stager
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.ingest.worker import StoreAccess
+from hashmatch.matching.near import Nearness
 from hashmatch.model.clock import Clock, SystemClock
 from hashmatch.model.vetting import VettingPolicy
 from hashmatch.service.addresses import parse_address
@@ -41,6 +43,7 @@ from hashmatch.service.logs import Event, get_logger
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
+from hashmatch.service.searching import Searching
 from hashmatch.service.secrets import read_password, sealing_secret
 from hashmatch.service.upkeep import Following, Maintenance
 from hashmatch.service.warm_up import warm_up
@@ -109,7 +112,13 @@ class Runner:
         resident = config.matching.blocks == "resident"
         refresher = Refresher(
             store.manifests,
-            SnapshotLoader(store.segments, store.suppressions, cache, resident=resident),
+            SnapshotLoader(
+                store.segments,
+                store.suppressions,
+                cache,
+                resident=resident,
+                nearness=indexes(photodna=config.matching.photodna_maximum_distance > 0),
+            ),
             floor,
             self._clock,
             maximum_unconfirmed_seconds=config.matching.maximum_unconfirmed_seconds,
@@ -118,6 +127,8 @@ class Runner:
         threads = min(_MATCHING_THREADS, config.store.maximum_connections)
         answering = Answering(refresher, self._clock, self.metrics, threads=threads)
         self._ending.callback(answering.close)
+        searching = Searching(_limits(config), config.access.distances, self._clock)
+        self._ending.callback(searching.close)
         following = Following(
             refresher,
             store,
@@ -129,7 +140,7 @@ class Runner:
             floor,
             poll_interval=config.store.poll_interval,
         )
-        await self._listen(store, refresher, answering, changes, following, floor, archive, access, data_dir)
+        await self._listen(store, refresher, answering, searching, changes, following, floor, archive, access, data_dir)
         await following.look()
         self._in_background(following.run())
         # Entered last, so that it is the first thing that stopping does.
@@ -167,6 +178,7 @@ class Runner:
         store: Store,
         refresher: Refresher,
         answering: Answering,
+        searching: Searching,
         changes: Changes,
         following: Following,
         floor: EpochFloor,
@@ -181,6 +193,7 @@ class Runner:
         self._ending.callback(changes.close)
         matching = MatchServicer(
             answering,
+            searching,
             changes,
             maximum_items=server.maximum_batch_items,
             maximum_digests=server.maximum_bulk_digests,
@@ -289,6 +302,18 @@ class Runner:
         """Say that it is not serving, let calls finish, and stop everything."""
         await self._ending.aclose()
         self._logger.info(Event.SERVER_STOPPED)
+
+
+def _limits(config: Config) -> Nearness:
+    """How far and how long is searched."""
+    matching = config.matching
+    return Nearness(
+        maximum_distance=matching.maximum_distance,
+        photodna_distance=matching.photodna_maximum_distance,
+        minimum_quality=matching.minimum_quality,
+        work_limit=matching.search_work_limit,
+        maximum_confirmed=matching.maximum_near_values,
+    )
 
 
 def _data_directory(config: Config) -> Path:

@@ -40,6 +40,7 @@ def agrees(data: bytes) -> None:
     assert found.sequence == expected.sequence
     assert found.algorithm == expected.column.algorithm
     assert bytes(found.digests) == expected.column.digests
+    assert found.qualities == expected.column.qualities
     assert (found.scope is not None) == expected.HasField("scope")
     assert found.scope is None or found.scope == expected.scope
 
