@@ -131,6 +131,8 @@ class _Documents:
         self._record_size = record_size
         self._events: Any = ijson.sendable_list()
         self._parser: Any = ijson.basic_parse_coro(self._events, multiple_values=True, use_float=True)
+        # Records that were read and not yet handed out.
+        self._ready: list[Record | Refused] = []
         self._silent = 0
         self._records = 0
         self._depth = 0
@@ -150,8 +152,9 @@ class _Documents:
             failed = True
         self._check_progress(text)
         for event, value in self._events:
-            yield from self._take(event, value)
+            self._take(event, value)
         del self._events[:]
+        yield from self._handed_out()
         if failed:
             raise DeliveryError("this is not JSON", record=self._records + 1)
 
@@ -162,7 +165,12 @@ class _Documents:
         except (ijson.JSONError, ValueError):
             raise DeliveryError("truncated: the last document is not whole", record=self._records + 1) from None
         for event, value in self._events:
-            yield from self._take(event, value)
+            self._take(event, value)
+        yield from self._handed_out()
+
+    def _handed_out(self) -> list[Record | Refused]:
+        ready, self._ready = self._ready, []
+        return ready
 
     def _check_progress(self, text: str) -> None:
         """Bound what the parser of events keeps of a value that does not end."""
@@ -170,12 +178,12 @@ class _Documents:
         if self._silent > _LONGEST_VALUE:
             raise DeliveryError("a value is too long", record=self._records + 1)
 
-    def _take(self, event: str, value: Any) -> Iterator[Record | Refused]:
+    def _take(self, event: str, value: Any) -> None:
         if self._list_depth and self._depth == self._list_depth and event == "end_array":
             self._depth -= 1
             self._list_depth = 0
             if not self._depth:
-                yield from self._end_document()
+                self._end_document()
             return
         if not self._list_depth and self._depth <= 1 and self._took_member(event, value):
             return
@@ -190,9 +198,9 @@ class _Documents:
         if self._depth == self._list_depth:
             if self._list_depth:
                 self._records += 1
-                yield building.finish()
+                self._ready.append(building.finish())
             else:
-                yield from self._end_document()
+                self._end_document()
 
     def _took_member(self, event: str, value: Any) -> bool:
         """Whether an event outside of lists of records is the name of such a list, its beginning, or null instead."""
@@ -210,14 +218,14 @@ class _Documents:
         self._had_list = True
         return True
 
-    def _end_document(self) -> Iterator[Record | Refused]:
+    def _end_document(self) -> None:
         had_list, self._had_list = self._had_list, False
         document = self._document.finish()
         if had_list:
             self.counts.add(document.get("count") if isinstance(document, dict) else None)
         elif isinstance(document, Refused) or self._marker in document:
             self._records += 1
-            yield document
+            self._ready.append(document)
         else:
             raise DeliveryError(f"a document without {self._member}", record=self._records + 1)
 
