@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from hashmatch.service.feeds import Feeds
 from hashmatch.v1 import common_pb2, list_admin_service_pb2
 from tests.integration.conftest import MakeServer
 from tests.integration.errors import refusal_of
@@ -18,6 +19,8 @@ from tests.integration.waiting import PATIENCE, eventually
 from tests.support.simulators.body import Body
 from tests.support.simulators.office import NAME, write_feed
 
+# Beyond the end of every test, and before the end of time as a timestamp has it.
+NEVER = 4e9
 AUTOMATIC = {"approvals_required": 0, "maximum_removed_fraction": 1.0, "maximum_added_fraction": 10.0}
 
 
@@ -97,8 +100,11 @@ MakeFollower = Callable[..., Follower]
 
 
 @pytest.fixture
-def follow(make_server: MakeServer, scratch: Path) -> MakeFollower:
-    """Makes a server that follows a body and publishes by itself, unless told otherwise."""
+def follow(make_server: MakeServer, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFollower:
+    """Makes a server that follows a body and publishes by itself, unless told otherwise.
+
+    Unless it is `scheduled` it runs its feed only when it is asked.
+    """
 
     def make(
         body: Body,
@@ -106,8 +112,11 @@ def follow(make_server: MakeServer, scratch: Path) -> MakeFollower:
         policy: dict[str, Any] = AUTOMATIC,
         feed: dict[str, Any] | None = None,
         nature: int = common_pb2.LIST_NATURE_TEST,
+        scheduled: bool = False,
         **server: Any,
     ) -> Follower:
+        if not scheduled:
+            monkeypatch.setattr(Feeds, "_due_at", lambda *_: NEVER)
         automatic = policy.get("approvals_required") == 0
         file = write_feed(scratch, body, **{"publish_automatically": automatic, **(feed or {})})
         running = make_server(file=str(file), **policy, **server)

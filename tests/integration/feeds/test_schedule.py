@@ -34,7 +34,7 @@ def test_a_feed_runs_when_it_is_due_and_again_soon_if_it_failed(simulate, follow
     body = simulate(StopNcii)
     body.publish(10)
     clock = ShiftedClock()
-    follower = follow(body, feed={"interval": 3_600.0, "attempts": 1}, clock=clock)
+    follower = follow(body, feed={"interval": 3_600.0, "attempts": 1}, clock=clock, scheduled=True)
     # The first rounds may have failed, because the list was not defined yet.
     clock.advance(3_600)
     eventually(lambda: follower.status().outcome == PUBLISHED, "it runs")
