@@ -104,9 +104,7 @@ class StagingOutcome(msgspec.Struct, frozen=True):
     peak_bytes: int = 0
 
 
-def stage(
-    task: StagingTask, delivery: Iterator[bytes], checkpoint: CheckpointAtEnd = no_checkpoint
-) -> StagingOutcome:
+def stage(task: StagingTask, delivery: Iterator[bytes], checkpoint: CheckpointAtEnd = no_checkpoint) -> StagingOutcome:
     """Carry out a task. Raises nothing that a caller could be told of."""
     store = task.access.open()
     try:
