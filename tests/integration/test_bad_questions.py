@@ -52,9 +52,9 @@ GOOD = item(hash_of(LISTED))
         pytest.param((common_pb2.ALGORITHM_UNSPECIFIED, LISTED), "UNKNOWN_ALGORITHM", id="unspecified"),
         pytest.param((4_711, LISTED), "UNKNOWN_ALGORITHM", id="unknown number"),
         pytest.param((-1, LISTED), "UNKNOWN_ALGORITHM", id="negative number"),
-        pytest.param((common_pb2.ALGORITHM_PDQ, LISTED), "ALGORITHM_NOT_SERVED", id="pdq"),
+        pytest.param((common_pb2.ALGORITHM_PDQ, LISTED), "ALGORITHM_NOT_CARRIED", id="pdq that nobody lists"),
         pytest.param((common_pb2.ALGORITHM_VPDQ, b""), "ALGORITHM_NOT_SERVED", id="vpdq"),
-        pytest.param((common_pb2.ALGORITHM_PHOTODNA, os.urandom(144)), "ALGORITHM_NOT_SERVED", id="photodna"),
+        pytest.param((common_pb2.ALGORITHM_PHOTODNA, os.urandom(143)), "INVALID_HASH", id="photodna cut short"),
         pytest.param((common_pb2.ALGORITHM_SHA512, os.urandom(64)), "ALGORITHM_NOT_CARRIED", id="nobody lists it"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_bad_column_ends_the_stream_after_the_answers_before_it(
 
 
 def test_a_column_of_an_algorithm_that_is_not_searched_is_undetermined_as_a_whole(asked: Client) -> None:
-    response = asked.bulk(common_pb2.ALGORITHM_PDQ, os.urandom(3 * 32))
+    response = asked.bulk(common_pb2.ALGORITHM_VPDQ, os.urandom(3 * 32))
     (run,) = response.undetermined
     assert (run.first, run.count) == (0, 3)
     reasons = [cause.reason for cause in run.causes]
