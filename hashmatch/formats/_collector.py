@@ -55,7 +55,8 @@ class Collector:
         self.tally = Tally()
         self.limits = limits or Limits()
         self._numbers = {self.default: 0}
-        self._piles: dict[tuple[Algorithm, bool], _Pile] = {}
+        self._added: dict[Algorithm, _Pile] = {}
+        self._removed: dict[Algorithm, _Pile] = {}
         self._keyed: list[KeyedRecord] = []
         self._waiting = 0
 
@@ -82,9 +83,10 @@ class Collector:
 
     def add(self, algorithm: Algorithm, digest: bytes, statement: int, record: int, *, removal: bool = False) -> None:
         """Take one fingerprint; one that adds is counted as read."""
-        pile = self._piles.get((algorithm, removal))
+        piles = self._removed if removal else self._added
+        pile = piles.get(algorithm)
         if pile is None:
-            pile = self._piles[algorithm, removal] = _Pile()
+            pile = piles[algorithm] = _Pile()
         pile.digests += digest
         pile.statements.append(statement)
         pile.records.append(record)
@@ -111,9 +113,11 @@ class Collector:
 
     def take(self) -> Chunk:
         """Hand out what was collected."""
-        columns = (pile.column(algorithm, removal=removal) for (algorithm, removal), pile in self._piles.items())
+        columns = [pile.column(algorithm, removal=False) for algorithm, pile in self._added.items()]
+        columns += [pile.column(algorithm, removal=True) for algorithm, pile in self._removed.items()]
         chunk = Chunk(tuple(columns), tuple(self._keyed))
-        self._piles.clear()
+        self._added.clear()
+        self._removed.clear()
         self._keyed.clear()
         self._waiting = 0
         return chunk

@@ -18,7 +18,8 @@ Form = Literal["auto", "hex", "base64", "base32"]
 _TRUE = frozenset({"y", "yes", "t", "true", "1"})
 _FALSE = frozenset({"n", "no", "f", "false", "0", ""})
 # Looking up a member of an enumeration costs more than decoding a digest.
-_VIDEO = Algorithm.VPDQ
+_PICTURE, _VIDEO = Algorithm.PDQ, Algorithm.VPDQ
+_SIZES = {algorithm: algorithm.digest_size for algorithm in Algorithm}
 _EMPTY_FILES = frozenset(EMPTY_FILE_DIGESTS.values())
 # Ten digits last until 2286; more of them are milliseconds.
 _UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
@@ -54,7 +55,7 @@ def digest_of(algorithm: Algorithm, text: str, form: Form) -> bytes:
     """The digest that `text`, not blank, stands for. Base64 and base32 may lack their padding."""
     if algorithm is _VIDEO:
         raise Refused("algorithm-not-served")
-    size = algorithm.digest_size
+    size = _SIZES[algorithm]
     if form == "hex" or (form == "auto" and len(text) == 2 * size and text[-1] != "="):
         digest = _from_hex(text, size)
     else:
@@ -68,7 +69,8 @@ def check_fingerprint(algorithm: Algorithm, digest: bytes) -> None:
     """Refuse a digest of the right size that would accuse the innocent."""
     if digest in _EMPTY_FILES:
         raise Refused("empty-file-digest")
-    if is_degenerate(algorithm, digest):
+    # Equal bits begin and end alike, which spares nearly all digests the closer look.
+    if (digest[0] == digest[-1] or algorithm is _PICTURE or algorithm is _VIDEO) and is_degenerate(algorithm, digest):
         raise Refused("degenerate")
 
 

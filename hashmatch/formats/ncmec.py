@@ -150,15 +150,14 @@ class NcmecParser:
         )
         number = self._collector.number(statement, record)
         taken = 0
+        add = self._collector.add
         for name, text in entry.fingerprints:
             try:
                 algorithm = _algorithm_of(name)
-                digest = digest_of(algorithm, text, "auto")
+                add(algorithm, digest_of(algorithm, text, "auto"), number, record)
+                taken += 1
             except Refused as refused:
                 self._collector.refuse(refused.reason, record)
-                continue
-            self._collector.add(algorithm, digest, number, record)
-            taken += 1
         if taken:
             self._collector.add_key(record, key, as_of=as_of)
 
