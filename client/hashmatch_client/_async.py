@@ -15,7 +15,7 @@ import grpc.aio
 from hashmatch.v1 import list_service_pb2, list_service_pb2_grpc, match_service_pb2, match_service_pb2_grpc
 from hashmatch_client import _batch, _transport, _wire
 from hashmatch_client._batcher import Batcher, Terms
-from hashmatch_client._bulk import BulkRun, async_columns
+from hashmatch_client._bulk import BulkRun, async_columns, check_qualities
 from hashmatch_client._errors import (
     ApiError,
     DeadlineExceededError,
@@ -114,6 +114,7 @@ class AsyncHashmatchClient:
         min_sources: int = 1,
         newer_than_epoch: int = 0,
         natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the deadline of the call, which the server is told
     ) -> ItemAnswer:
         """Asks about one thing by any of its hashes, each raw or in hexadecimal.
@@ -123,7 +124,8 @@ class AsyncHashmatchClient:
         `InvalidHashError` before anything is sent.
         """
         item = Item.of(md5=md5, sha1=sha1, sha256=sha256, sha512=sha512)
-        return await self._batcher.answer(item, self._terms(lists, min_sources, newer_than_epoch, natures, timeout))
+        terms = self._terms(lists, min_sources, newer_than_epoch, natures, max_distance, timeout)
+        return await self._batcher.answer(item, terms)
 
     async def match_items(
         self,
@@ -133,6 +135,7 @@ class AsyncHashmatchClient:
         min_sources: int = 1,
         newer_than_epoch: int = 0,
         natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the deadline of each call, which the server is told
     ) -> list[ItemAnswer]:
         """Asks about items; the answers come in their order.
@@ -141,7 +144,7 @@ class AsyncHashmatchClient:
         be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
         returned.
         """
-        terms = self._terms(lists, min_sources, newer_than_epoch, natures, timeout)
+        terms = self._terms(lists, min_sources, newer_than_epoch, natures, max_distance, timeout)
         free = asyncio.Semaphore(self._limits.in_flight)
 
         async def ask(batch: Sequence[Item]) -> list[ItemAnswer]:
@@ -164,16 +167,21 @@ class AsyncHashmatchClient:
         min_sources: int = 1,
         newer_than_epoch: int = 0,
         natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
+        qualities: bytes = b"",
     ) -> AsyncIterator[BulkAnswer]:
         """Asks about any number of digests of one algorithm; yields one sparse answer a batch, in order.
 
         `digests` are packed one after the other, or come one by one from an iterable, which is read as answers are
         taken. A few batches are sent ahead. When the run fails, what was yielded stands, and the error's
         `bulk_progress` tells how far that reaches: everything after it is unanswered.
+
+        `qualities` are for PDQ codes that are packed: a byte for each, 0 to 100.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
+        check_qualities(algorithm, digests, qualities)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
         source = async_columns(algorithm, digests, self._limits.bulk_digests)
-        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic)
+        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities)
         return self._bulk(run, source)
 
     async def _bulk(self, run: BulkRun, source: AsyncIterator[bytes]) -> AsyncIterator[BulkAnswer]:
@@ -325,9 +333,10 @@ class AsyncHashmatchClient:
         min_sources: int,
         newer_than_epoch: int,
         natures: Iterable[ListNature],
+        max_distance: int | None,
         timeout: float | None,
     ) -> Terms:
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
         return Terms(scope, self._timeout.call if timeout is None else timeout)
 
     async def _ask(self, items: Sequence[Item], terms: Terms) -> list[ItemAnswer]:

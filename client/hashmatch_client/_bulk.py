@@ -15,7 +15,7 @@ from typing import TypeVar
 from hashmatch.v1 import match_service_pb2
 from hashmatch_client import _wire
 from hashmatch_client._errors import BulkProgress, HashmatchClientError, InvalidHashError, ProtocolViolationError
-from hashmatch_client._hashes import Algorithm, Scope, digest_size
+from hashmatch_client._hashes import MAX_QUALITY, Algorithm, Scope, digest_size
 from hashmatch_client._results import BulkAnswer
 
 F = TypeVar("F", bound=HashmatchClientError)
@@ -25,8 +25,15 @@ class BulkRun:
     """A run of one algorithm under one scope, carried over as many streams as it takes."""
 
     def __init__(
-        self, algorithm: Algorithm, scope: Scope, in_flight: int, renew_after: float, clock: Callable[[], float]
+        self,
+        algorithm: Algorithm,
+        scope: Scope,
+        in_flight: int,
+        renew_after: float,
+        clock: Callable[[], float],
+        qualities: bytes = b"",
     ) -> None:
+        """`qualities` has a byte for each digest of the whole run, or none at all."""
         self._algorithm = algorithm
         self._number = _wire.algorithm_number(algorithm)
         self._size = digest_size(algorithm)
@@ -35,7 +42,9 @@ class BulkRun:
         self._renew_after = renew_after
         self._clock = clock
         self._sent: deque[tuple[int, bytes]] = deque()
+        self._qualities = qualities
         self._batches_sent = 0
+        self._digests_sent = 0
         self._batches_answered = 0
         self._digests_answered = 0
         self._stream_is_new = True
@@ -54,6 +63,7 @@ class BulkRun:
         """The column of a stream that ended before it answered anything, to be asked on another one."""
         (_, digests) = self._sent.pop()
         self._batches_sent -= 1
+        self._digests_sent -= len(digests) // self._size
         return digests
 
     @property
@@ -77,13 +87,17 @@ class BulkRun:
 
     def request(self, digests: bytes) -> match_service_pb2.BulkMatchRequest:
         """The message that asks about one column of digests."""
+        end = self._digests_sent + len(digests) // self._size
         request = match_service_pb2.BulkMatchRequest(
             sequence=self._batches_sent,
-            column=match_service_pb2.HashColumn(algorithm=self._number, digests=digests),
+            column=match_service_pb2.HashColumn(
+                algorithm=self._number, digests=digests, qualities=self._qualities[self._digests_sent : end]
+            ),
             scope=self._scope if self._stream_is_new else None,
         )
         self._sent.append((self._batches_sent, digests))
         self._batches_sent += 1
+        self._digests_sent = end
         self._stream_is_new = False
         return request
 
@@ -108,6 +122,7 @@ class BulkRun:
             undetermined=tuple(map(_wire.undetermined_range, response.undetermined)),
             snapshot=_wire.snapshot_info(response.snapshot),
             request_id=self.request_id,
+            distances=tuple(response.distances),
         )
         self._sent.popleft()
         self.stream_has_answered = True
@@ -141,6 +156,8 @@ def _problem(response: match_service_pb2.BulkMatchResponse, batch: int, count: i
         return f"it has {len(matches)} matches and findings for {len(response.finding_indexes)}"
     if any(index >= findings for index in response.finding_indexes):
         return "a match names a finding that is not there"
+    if response.distances and len(response.distances) != len(matches):
+        return f"it has {len(matches)} matches and distances for {len(response.distances)}"
     undetermined = 0
     end = 0
     for run in response.undetermined:
@@ -171,6 +188,17 @@ def _overlaps(matches: Iterable[int], ranges: Iterable[match_service_pb2.Undeter
         if run.first <= index:
             return True
     return False
+
+
+def check_qualities(algorithm: Algorithm, digests: object, qualities: bytes) -> None:
+    """Raises `InvalidHashError` unless qualities, where there are any, fit the packed codes that they are of."""
+    if not qualities:
+        return
+    packed = digests if isinstance(digests, bytes | bytearray | memoryview) else None
+    if algorithm is not Algorithm.PDQ or packed is None or len(packed) != len(qualities) * digest_size(algorithm):
+        raise InvalidHashError("qualities go with packed PDQ codes, one byte for each", algorithm.value)
+    if max(qualities) > MAX_QUALITY:
+        raise InvalidHashError(f"the quality of a perceptual hash lies between 0 and {MAX_QUALITY}", algorithm.value)
 
 
 def columns(algorithm: Algorithm, digests: bytes | Iterable[bytes], per_column: int) -> Iterator[bytes]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_HASHES_PER_ITEM = 16
 MAX_REFERENCE_LENGTH = 256
 MAX_ALTERNATES = 7
+MAX_DISTANCE = 31
+MAX_QUALITY = 100
 
 
 class Algorithm(enum.Enum):
@@ -84,9 +86,9 @@ def digest_size(algorithm: Algorithm) -> int:
 class Hash:
     """A hash: its algorithm and raw value, which is checked for its length and never shown by `repr`.
 
-    `quality` is what a perceptual algorithm reported, 0 to 100, and None for the others. `alternates` are further values
-    of the same thing by the same perceptual algorithm, at most seven: for PDQ those of the picture turned and mirrored.
-    The hash matches if one of its values does.
+    `quality` is what a perceptual algorithm reported, 0 to 100, and None for the others. `alternates` are further
+    values of the same thing by the same perceptual algorithm, at most seven: for PDQ those of the picture turned and
+    mirrored. The hash matches if one of its values does.
     """
 
     algorithm: Algorithm
@@ -107,8 +109,10 @@ class Hash:
             raise InvalidHashError(
                 f"a hash has at most {MAX_ALTERNATES} alternates, not {len(self.alternates)}", self.algorithm.value
             )
-        if self.quality is not None and not 0 <= self.quality <= 100:
-            raise InvalidHashError("the quality of a perceptual hash lies between 0 and 100", self.algorithm.value)
+        if self.quality is not None and not 0 <= self.quality <= MAX_QUALITY:
+            raise InvalidHashError(
+                f"the quality of a perceptual hash lies between 0 and {MAX_QUALITY}", self.algorithm.value
+            )
 
     @property
     def hex(self) -> str:
@@ -176,14 +180,20 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a question is asked of; by default every list that the caller may see."""
+    """What a question is asked of; by default every list that the caller may see.
+
+    `max_distance` bounds how far a near PDQ code may be. Only callers who are told distances may state it.
+    """
 
     lists: tuple[str, ...] = ()
     min_sources: int = 1
     newer_than_epoch: int = 0
     natures: tuple[ListNature, ...] = ()
+    max_distance: int | None = None
 
     def __post_init__(self) -> None:
+        if self.max_distance is not None and not 0 <= self.max_distance <= MAX_DISTANCE:
+            raise ValueError(f"max_distance lies between 0 and {MAX_DISTANCE}")
         if self.min_sources < 1:
             raise ValueError("min_sources is at least 1")
         if self.newer_than_epoch < 0:
@@ -191,9 +201,14 @@ class Scope:
 
     @classmethod
     def of(
-        cls, lists: Iterable[str], min_sources: int, newer_than_epoch: int, natures: Iterable[ListNature] = ()
+        cls,
+        lists: Iterable[str],
+        min_sources: int,
+        newer_than_epoch: int,
+        natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
     ) -> Scope:
         """The scope with these lists. A lone string is refused: it would be read letter by letter."""
         if isinstance(lists, str):
             raise TypeError("lists is a sequence of list ids, not one string")
-        return cls(tuple(lists), min_sources, newer_than_epoch, tuple(natures))
+        return cls(tuple(lists), min_sources, newer_than_epoch, tuple(natures), max_distance)

@@ -263,12 +263,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class BulkHit:
-    """A match in a bulk run: `position` counts digests from the start of the run, `index` from that of the batch."""
+    """A match in a bulk run: `position` counts digests from the start of the run, `index` from that of the batch.
+
+    `distance` is that of the nearest listed value, where the caller is told; None for an exact algorithm.
+    """
 
     position: int
     index: int
     digest: bytes = field(repr=False)
     finding: Finding
+    distance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,13 +302,15 @@ class BulkAnswer(NoTruthValue):
     undetermined: tuple[UndeterminedRange, ...]
     snapshot: SnapshotInfo
     request_id: str
+    distances: tuple[int, ...] = ()
 
     def hits(self) -> Iterator[BulkHit]:
         """The matches of the batch, in order."""
         size = len(self.digests) // self.count
-        for index, finding in zip(self.match_indexes, self.finding_indexes, strict=True):
+        distances = self.distances or (None,) * len(self.match_indexes)
+        for index, finding, distance in zip(self.match_indexes, self.finding_indexes, distances, strict=True):
             digest = self.digests[index * size : (index + 1) * size]
-            yield BulkHit(self.first + index, index, digest, self.findings[finding])
+            yield BulkHit(self.first + index, index, digest, self.findings[finding], distance)
 
     def verdict_of(self, index: int) -> Verdict:
         """The verdict on the digest at `index` in the batch."""

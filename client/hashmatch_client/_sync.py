@@ -15,7 +15,7 @@ import grpc
 
 from hashmatch.v1 import list_service_pb2, list_service_pb2_grpc, match_service_pb2, match_service_pb2_grpc
 from hashmatch_client import _batch, _transport, _wire
-from hashmatch_client._bulk import BulkRun, columns
+from hashmatch_client._bulk import BulkRun, check_qualities, columns
 from hashmatch_client._errors import (
     DeadlineExceededError,
     HashmatchClientError,
@@ -105,6 +105,7 @@ class HashmatchClient:
         min_sources: int = 1,
         newer_than_epoch: int = 0,
         natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
         timeout: float | None = None,
     ) -> ItemAnswer:
         """Asks about one thing by any of its hashes, each raw or in hexadecimal.
@@ -118,6 +119,7 @@ class HashmatchClient:
             min_sources=min_sources,
             newer_than_epoch=newer_than_epoch,
             natures=natures,
+            max_distance=max_distance,
             timeout=timeout,
         )[0]
 
@@ -129,6 +131,7 @@ class HashmatchClient:
         min_sources: int = 1,
         newer_than_epoch: int = 0,
         natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
         timeout: float | None = None,
     ) -> list[ItemAnswer]:
         """Asks about items; the answers come in their order.
@@ -137,7 +140,7 @@ class HashmatchClient:
         be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
         returned.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
         seconds = self._timeout.call if timeout is None else timeout
         answers: list[ItemAnswer] = []
         calls: deque[_BatchCall] = deque()
@@ -162,16 +165,21 @@ class HashmatchClient:
         min_sources: int = 1,
         newer_than_epoch: int = 0,
         natures: Iterable[ListNature] = (),
+        max_distance: int | None = None,
+        qualities: bytes = b"",
     ) -> Iterator[BulkAnswer]:
         """Asks about any number of digests of one algorithm; yields one sparse answer a batch, in order.
 
         `digests` are packed one after the other, or come one by one from an iterable, which is read as answers are
         taken. A few batches are sent ahead. When the run fails, what was yielded stands, and the error's
         `bulk_progress` tells how far that reaches: everything after it is unanswered.
+
+        `qualities` are for PDQ codes that are packed: a byte for each, 0 to 100.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures)
+        check_qualities(algorithm, digests, qualities)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
         source = columns(algorithm, digests, self._limits.bulk_digests)
-        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic)
+        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities)
         return self._bulk(run, source)
 
     def _bulk(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:

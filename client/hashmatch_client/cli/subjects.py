@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from hashmatch_client._errors import InvalidHashError
-from hashmatch_client._hashes import Hash, Item
+from hashmatch_client._hashes import Algorithm, Hash, Item
 from hashmatch_client.hashing import FileHashes, UnreadableFile
 
 UNREADABLE_FILE = "UNREADABLE_FILE"
@@ -23,6 +23,8 @@ NOT_A_PICTURE = "NOT_A_PICTURE"
 
 _LINE = re.compile(r"(?P<escaped>\\?)(?P<hash>[^\s\\]+)(?:[ \t]+\*?(?P<name>.*\S)?)?\s*")
 _LONGEST_LINE = 64 * 1024
+_WITH_QUALITY = frozenset({Algorithm.PDQ, Algorithm.PHOTODNA})
+_BY_NAME = {algorithm.value: algorithm for algorithm in Algorithm}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,32 @@ def _bounded(lines: TextIO) -> Iterator[str]:
         yield line
 
 
+def hash_of_text(text: str) -> Hash:
+    """The hash that `text` is: hexadecimal, or `ALGORITHM:HEX`, where a perceptual one may end in `:QUALITY`.
+
+    A PDQ code looks like a SHA-256 digest, so that it has to be named: `pdq:HEX`, `pdq:HEX:85`.
+    """
+    name, *rest = text.split(":")
+    if not rest:
+        return Hash.from_hex(text)
+    algorithm = _BY_NAME.get(name.lower())
+    if algorithm is None or len(rest) > 2 or (len(rest) == 2 and algorithm not in _WITH_QUALITY):
+        raise InvalidHashError("a hash is hexadecimal, ALGORITHM:HEX or pdq:HEX:QUALITY")
+    value = Hash.of(algorithm, rest[0])
+    if len(rest) == 1:
+        return value
+    if not (rest[1].isascii() and rest[1].isdecimal()):
+        raise InvalidHashError("the quality of a perceptual hash is a whole number", algorithm.value)
+    return Hash(algorithm, value.value, int(rest[1]))
+
+
 def _subject_of_line(text: str, reference: str, weight: int) -> Subject:
     found = _LINE.fullmatch(text)
     if found is None:
         return Subject(reference, weight, None, INVALID_HASH, "no hash was found on the line")
     name = found["name"]
     try:
-        item = Item((Hash.from_hex(found["hash"]),))
+        item = Item((hash_of_text(found["hash"]),))
     except InvalidHashError as error:
         return Subject(reference, weight, None, INVALID_HASH, str(error))
     if name and found["escaped"]:

@@ -1,7 +1,7 @@
 """No line with a hash is dropped, and none is repeated in a complaint."""
 
 import pytest
-from hashmatch_client import Hash
+from hashmatch_client import Algorithm, Hash
 from hashmatch_client.cli.subjects import lines_of, subject_of_file, subjects_of_lines
 from hashmatch_client.hashing import FileHashes, UnreadableFile
 from hypothesis import given
@@ -40,6 +40,32 @@ def test_a_bad_line_is_kept_and_says_nothing_of_what_it_held(line):
     assert subject.item is None
     assert (subject.reference, subject.reason) == ("list:1", "INVALID_HASH")
     assert line not in subject.problem or line == "\\"
+
+
+@pytest.mark.parametrize(
+    ("line", "algorithm", "quality"),
+    [
+        (f"pdq:{MD5}{MD5}", Algorithm.PDQ, None),
+        (f"PDQ:{MD5}{MD5}:85  a picture.jpg", Algorithm.PDQ, 85),
+        (f"md5:{MD5}", Algorithm.MD5, None),
+        (f"photodna:{MD5 * 9}", Algorithm.PHOTODNA, None),
+    ],
+)
+def test_a_hash_may_be_named_and_a_perceptual_one_say_its_quality(line, algorithm, quality):
+    (subject,) = subjects(line)
+    (asked,) = subject.item.hashes
+    assert (asked.algorithm, asked.quality) == (algorithm, quality)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"pdq:{MD5}", f"pdq:{MD5}{MD5}:101", f"pdq:{MD5}{MD5}:x", f"pdq:{MD5}{MD5}:1:2", f"md5:{MD5}:50", f"other:{MD5}",
+     f"unrecognised:{MD5}", f"vpdq:{MD5}", f"{MD5}:85", ":", "pdq:"],
+)  # fmt: skip
+def test_a_named_hash_that_is_none_is_kept_as_a_bad_line(text):
+    (subject,) = subjects(text)
+    assert (subject.item, subject.reason) == (None, "INVALID_HASH")
+    assert MD5 not in subject.problem
 
 
 @given(st.lists(st.text(max_size=150)))
