@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 # From a table lookup to a batch that waits for the store, in seconds.
-_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_BOUNDS = tuple(floatToGoString(bound) for bound in (*_BUCKETS, float("inf")))
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BOUNDS = tuple(floatToGoString(bound) for bound in (*BUCKETS, float("inf")))
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
 
@@ -39,7 +39,7 @@ class MethodMetrics:
     def finish(self, code: str, seconds: float) -> None:
         """Count a call that ended with `code`, the name of a gRPC status, after `seconds`."""
         self.by_code[code] = self.by_code.get(code, 0) + 1
-        self.by_bucket[bisect_left(_BUCKETS, seconds)] += 1
+        self.by_bucket[bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
 
 

@@ -375,8 +375,9 @@ class MetricsSection(Section, frozen=True, kw_only=True):
     listen: Annotated[
         str,
         Meta(
-            description="Where `/metrics`, `/healthz` and `/readyz` are: `HOST:PORT`. Plain HTTP, and it tells the "
-            "names and sizes of lists: keep it off public networks. Empty disables it."
+            description="Where `/metrics`, `/healthz`, `/readyz`, `/startupz` and the page `/status` are: "
+            "`HOST:PORT`. Plain HTTP, and it tells the names and sizes of lists and the settings: keep it off public "
+            "networks. Empty disables it."
         ),
     ] = "127.0.0.1:9464"
 

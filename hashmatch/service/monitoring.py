@@ -1,8 +1,10 @@
-"""The HTTP listener for machines that watch the server: `/metrics`, `/healthz` and `/readyz`.
+"""The HTTP listener for those who watch the server: `/metrics`, `/healthz`, `/readyz`, `/startupz` and `/status`.
 
 It runs in threads of its own, so that a scrape does not hold up calls and a busy event loop does not hold up a probe.
 Liveness asks one thing, whether the event loop still turns: a server that cannot reach its store is alive, and
 restarting it would only lose the tables that still answer. Readiness tells, component by component, what is missing.
+Start-up is over once the tables are loaded, whatever else is missing, so that a prober that waits for it does not
+restart a server that can answer. `/status` is for people.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ _CONNECTION_TIMEOUT = 10.0
 _BEAT_INTERVAL = 1.0
 # Long enough for any pause that a healthy server makes, short enough to end a deadlock before people notice.
 _LONGEST_PAUSE = 30.0
+
+# The component that is well from when the tables are first loaded.
+_TABLES = "snapshot"
 
 Readiness = Callable[[], tuple[bool, dict[str, str]]]
 
@@ -57,13 +62,19 @@ class Heartbeat:
 
 
 class Monitoring:
-    """The HTTP listener. `readiness` and `is_alive` are asked from other threads."""
+    """The HTTP listener. `readiness`, `is_alive` and `status` (an HTML document) are asked from other threads."""
 
     def __init__(
-        self, address: Address, *, registry: CollectorRegistry, readiness: Readiness, is_alive: Callable[[], bool]
+        self,
+        address: Address,
+        *,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        is_alive: Callable[[], bool],
+        status: Callable[[], str] | None = None,
     ) -> None:
         self._address = address
-        self._pages = _Pages(registry, readiness, is_alive)
+        self._pages = _Pages(registry, readiness, is_alive, status)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -95,10 +106,17 @@ class Monitoring:
 class _Pages:
     """What each path answers: status, type and body."""
 
-    def __init__(self, registry: CollectorRegistry, readiness: Readiness, is_alive: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        is_alive: Callable[[], bool],
+        status: Callable[[], str] | None,
+    ) -> None:
         self._registry = registry
         self._readiness = readiness
         self._is_alive = is_alive
+        self._status = status
 
     def get(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
         match path:
@@ -111,7 +129,12 @@ class _Pages:
             case "/readyz":
                 ready, components = self._readiness()
                 return _text(ready, "\n".join(f"{component}: {state}" for component, state in components.items()))
-        return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"/metrics /healthz /readyz\n"
+            case "/startupz":
+                tables = self._readiness()[1].get(_TABLES, "ok")
+                return _text(tables == "ok", f"{_TABLES}: {tables}")
+            case "/status" if self._status is not None:
+                return HTTPStatus.OK, "text/html; charset=utf-8", self._status().encode()
+        return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"/metrics /healthz /readyz /startupz /status\n"
 
 
 class _Server(ThreadingHTTPServer):

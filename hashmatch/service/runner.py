@@ -43,8 +43,10 @@ from hashmatch.service.logs import Event, get_logger
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
+from hashmatch.service.recent_rates import RecentRates
 from hashmatch.service.searching import Searching
 from hashmatch.service.secrets import read_password, sealing_secret
+from hashmatch.service.status_page import StatusPage
 from hashmatch.service.upkeep import Following, Maintenance
 from hashmatch.service.warm_up import warm_up
 from hashmatch.store.archive import Archive
@@ -206,7 +208,7 @@ class Runner:
         self.addresses = Addresses(
             on_matching.address,
             on_administration.address if on_administration else "",
-            self._start_monitoring(),
+            self._start_monitoring(refresher),
         )
 
     def _administration(
@@ -272,17 +274,28 @@ class Runner:
             publisher, Suppressor(acts), importer, feeds, store.manifests, self.metrics, following.wake
         )
 
-    def _start_monitoring(self) -> str:
+    def _start_monitoring(self, refresher: Refresher) -> str:
         if not self._config.metrics.listen:
             return ""
         heartbeat = Heartbeat(self._clock)
         heartbeat.start()
         self._ending.callback(heartbeat.stop)
+        recent = RecentRates(self.metrics, self._clock, match_service=MATCH_SERVICE)
+        self._in_background(recent.run())
+        page = StatusPage(
+            self._config,
+            readiness=self.health.readiness,
+            served=lambda: refresher.served,
+            recent=recent,
+            clock=self._clock,
+            version=VERSION,
+        )
         monitoring = Monitoring(
             parse_address(self._config.metrics.listen),
             registry=self.metrics.registry,
             readiness=self.health.readiness,
             is_alive=heartbeat.is_alive,
+            status=page.render,
         )
         monitoring.start()
         self._ending.callback(monitoring.stop)

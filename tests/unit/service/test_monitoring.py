@@ -40,6 +40,7 @@ def get(request: pytest.FixtureRequest, state: State, metrics: Metrics, registry
         registry=registry,
         readiness=lambda: state.ready,
         is_alive=lambda: state.alive,
+        status=lambda: "<!DOCTYPE html>état\n",
     )
     monitoring.start()
     assert monitoring.address.port
@@ -66,6 +67,16 @@ def test_liveness_does_not_depend_on_readiness(get: Get, state: State) -> None:
     assert get("/healthz")[0] == 200
     state.alive = False
     assert get("/healthz")[0] == 503
+
+
+def test_start_up_is_over_once_the_tables_are_loaded_whatever_else_is_missing(get: Get, state: State) -> None:
+    assert get("/startupz") == (503, "text/plain; charset=utf-8", "snapshot: starting\n")
+    state.ready = (False, {"snapshot": "ok", "store": "the store did not answer in time"})
+    assert get("/startupz") == (200, "text/plain; charset=utf-8", "snapshot: ok\n")
+
+
+def test_the_page_for_people_is_served_as_html(get: Get) -> None:
+    assert get("/status") == (200, "text/html; charset=utf-8", "<!DOCTYPE html>état\n")
 
 
 def test_metrics_are_those_of_the_registry(get: Get, metrics: Metrics) -> None:
