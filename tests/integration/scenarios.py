@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 
+from hashmatch.matching.near import Nearness
 from hashmatch.model.errors import ErrorReason
-from hashmatch.v1 import common_pb2
+from hashmatch.v1 import common_pb2, list_admin_service_pb2
 from tests.integration.errors import refused
 from tests.integration.model import Delivery, Record
+from tests.integration.perceptual import PROFILE, apart, row
 from tests.integration.serving import hash_text
 from tests.integration.universe import LISTED, MD5, SHA256
 from tests.integration.waiting import eventually
@@ -17,6 +19,9 @@ from tests.integration.world import World
 
 # Enough that some are let through by the filter: about three in ten thousand.
 _UNLISTED = 100_000
+
+PDQ = common_pb2.ALGORITHM_PDQ
+FULL, INCREMENTAL = list_admin_service_pb2.DELIVERY_MODE_FULL, list_admin_service_pb2.DELIVERY_MODE_INCREMENTAL
 
 Scenario = Callable[[World], None]
 
@@ -203,6 +208,44 @@ def nobody_publishes_alone(world: World) -> None:
     world.check()
 
 
+def near_values_are_those_that_are_listed_now(world: World) -> None:
+    """What lies within 31 bits of a listed code matches and nothing else, at once after deltas and withdrawals."""
+    codes = _digests("picture", 12)
+
+    def deliver(rows: Iterable[str], mode: int) -> None:
+        epoch = world.client.deliver("".join(rows).encode(), "pictures", mode=mode, format="columns", profile=PROFILE)
+        eventually(lambda: world.client.epoch() >= epoch, "the delivery is served")
+
+    def matching(bits: int) -> list[int]:
+        asked = b"".join(apart(each, bits) for each in codes)
+        return list(world.client.bulk(PDQ, asked).match_indexes)
+
+    world.client.define("pictures")
+    deliver((row(str(number), each) for number, each in enumerate(codes[:8])), FULL)
+    assert [matching(bits) for bits in (0, 31, 32)] == [list(range(8)), list(range(8)), []]
+    deliver((row(str(number), codes[number]) for number in range(8, 12)), INCREMENTAL)
+    assert [matching(bits) for bits in (0, 31, 32)] == [list(range(12)), list(range(12)), []]
+    deliver((row(str(number), removed=True) for number in (0, 5, 9)), INCREMENTAL)
+    left = [number for number in range(12) if number not in (0, 5, 9)]
+    assert [matching(bits) for bits in (0, 31, 32)] == [left, left, []]
+
+
+def what_was_not_searched_is_said(world: World) -> None:
+    """A crowd of near values is answered as far as the limit goes, and the answer says that there are more."""
+    (centre,) = _digests("crowd", 1)
+    world.client.define("crowd")
+    pairs = [(low, high) for low in range(60) for high in range(low)][: Nearness().maximum_confirmed + 1]
+    family = (int.from_bytes(centre) ^ 1 << low ^ 1 << high for low, high in pairs)
+    rows = "".join(row(str(number), each.to_bytes(32)) for number, each in enumerate(family))
+    epoch = world.client.deliver(rows.encode(), "crowd", format="columns", profile=PROFILE)
+    eventually(lambda: world.client.epoch() >= epoch, "the delivery is served")
+    response = world.client.bulk(PDQ, centre + bytes(32))
+    assert list(response.match_indexes) == [0]
+    assert [cause.reason for cause in response.findings[0].causes] == [common_pb2.UNDETERMINED_REASON_WORK_LIMIT]
+    (degenerate,) = response.undetermined
+    assert (degenerate.first, degenerate.count) == (1, 1)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     only_what_is_listed_matches,
     nothing_is_published_that_cannot_be_read_back,
@@ -215,4 +258,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     what_a_roll_back_brings_counts_as_new,
     keys_name_entries,
     nobody_publishes_alone,
+    near_values_are_those_that_are_listed_now,
+    what_was_not_searched_is_said,
 )

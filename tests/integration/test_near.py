@@ -12,6 +12,7 @@ from hashmatch.model.errors import ErrorReason
 from hashmatch.v1 import common_pb2, list_admin_service_pb2, match_service_pb2
 from tests.integration.conftest import MakeServer
 from tests.integration.errors import refused
+from tests.integration.perceptual import PROFILE, apart, row
 from tests.integration.serving import TIMEOUT, Client
 from tests.integration.waiting import eventually
 
@@ -21,29 +22,6 @@ NEAR, EXACT = common_pb2.MATCH_KIND_NEAR, common_pb2.MATCH_KIND_EXACT
 LOW_QUALITY = common_pb2.UNDETERMINED_REASON_LOW_QUALITY
 DEGENERATE = common_pb2.UNDETERMINED_REASON_DEGENERATE_HASH
 INCREMENTAL = list_admin_service_pb2.DELIVERY_MODE_INCREMENTAL
-
-PROFILE = """
-layout = "tsv"
-header = false
-short_rows = "blank"
-key = [1]
-deleted = { column = 2 }
-[[hash]]
-column = 3
-algorithm = "pdq"
-[[hash]]
-column = 4
-algorithm = "photodna"
-"""
-
-
-def apart(code: bytes, bits: int) -> bytes:
-    """The code with its first `bits` bits flipped."""
-    return (int.from_bytes(code) ^ ((1 << bits) - 1) << (8 * len(code) - bits)).to_bytes(len(code))
-
-
-def row(key: str, pdq: bytes = b"", photodna: bytes = b"", *, removed: bool = False) -> str:
-    return "\t".join((key, "yes" if removed else "no", pdq.hex(), photodna.hex())) + "\n"
 
 
 def deliver(client: Client, *rows: str, list_id: str = "list", **rest: Any) -> None:

@@ -16,7 +16,11 @@ from hashmatch.index import loader
 from hashmatch.index.snapshot import LoadedList
 from hashmatch.index.tables import AlgorithmTable
 from hashmatch.ingest.publisher import Publisher
-from hashmatch.matching import columns, few
+from hashmatch.matching import columns, few, near
+from hashmatch.matching.findings import Finding
+from hashmatch.matching.near import Nearness, NearQuestion
+from hashmatch.model.opinions import Opinion
+from hashmatch.model.verdicts import Verdict
 from hashmatch.store.blocks import ABSENT, DAMAGED
 from hashmatch.store.floor import EpochFloor
 from hashmatch.store.manifest import ListState
@@ -155,6 +159,41 @@ def ask_for_no_approvals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Publisher, "_check_approvals", lambda _self, _staging: None)
 
 
+def take_near_values_unconfirmed(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the index finds counts as listed."""
+
+    def changed(self: NearQuestion, codes: Any, *, source_keys: bool) -> dict[int, Finding]:
+        found = listed(self, codes, source_keys=source_keys)
+        list_id, loaded = next(iter(self._view.carriers(self._algorithm).items()))
+        newest = loaded.chains[self._algorithm][0]
+        opinion = Opinion(list_id, loaded.generation.number, newest.sets[_first_live_ref(newest)][0], 1)
+        unconfirmed = Finding(Verdict.MATCH, (opinion,))
+        return {position: found.get(position, unconfirmed) for position in range(len(codes))}
+
+    listed = NearQuestion._listed
+    patch.setattr(NearQuestion, "_listed", changed)
+
+
+def reach_one_bit_too_far(patch: pytest.MonkeyPatch) -> None:
+    """What lies one bit beyond the distance counts as near."""
+
+    def changed(*rest: Any) -> dict[str, int]:
+        return {list_id: distance + 1 for list_id, distance in reach(*rest).items()}
+
+    reach = Nearness.reach
+    patch.setattr(Nearness, "reach", changed)
+
+
+def cut_a_search_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """What was not searched counts as searched."""
+
+    def changed(view: Any, held: Any, reach: Any, _causes: Any, *, tell: bool) -> tuple[Finding, int]:
+        return merge(view, held, reach, (), tell=tell)
+
+    merge = near.merge
+    patch.setattr(near, "merge", changed)
+
+
 BUGS: tuple[Bug, ...] = (
     skip_the_confirmation,
     swap_before_verify,
@@ -167,4 +206,7 @@ BUGS: tuple[Bug, ...] = (
     let_the_oldest_segment_win,
     count_a_roll_back_as_old,
     ask_for_no_approvals,
+    take_near_values_unconfirmed,
+    reach_one_bit_too_far,
+    cut_a_search_in_silence,
 )
