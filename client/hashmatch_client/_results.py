@@ -382,7 +382,8 @@ class Generation:
 class HashList:
     """A list: what the operator states about it, what is served of it, and how fresh that is.
 
-    `generation` and `freshness` are None as long as nothing of the list is served.
+    `generation` and `freshness` are None as long as nothing of the list is served. `maximum_distance` is that of a near
+    PDQ code, None for the server's own limit.
     """
 
     list_id: str
@@ -394,3 +395,4 @@ class HashList:
     max_age: timedelta | None
     generation: Generation | None
     freshness: ListFreshness | None
+    maximum_distance: int | None = None

@@ -296,4 +296,5 @@ def hash_list(message: list_service_pb2.HashList) -> HashList:
         max_age=_span(definition.max_age) if definition.HasField("max_age") else None,
         generation=_generation(message.generation) if message.HasField("generation") else None,
         freshness=_freshness(message.freshness) if message.HasField("freshness") else None,
+        maximum_distance=definition.maximum_distance if definition.HasField("maximum_distance") else None,
     )

@@ -28,6 +28,7 @@ def definition_document(definition: list_service_pb2.ListDefinition) -> Document
         "scheme": definition.scheme,
         "jurisdiction": definition.jurisdiction,
         "max_age_seconds": definition.max_age.seconds,
+        "maximum_distance": definition.maximum_distance if definition.HasField("maximum_distance") else None,
     }
 
 

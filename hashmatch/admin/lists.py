@@ -73,6 +73,7 @@ def define(arguments: Namespace) -> Exit:
         scheme=arguments.scheme,
         jurisdiction=arguments.jurisdiction,
         max_age=max_age,
+        maximum_distance=arguments.max_distance,
     )
     with connect(arguments) as client:
         request = pb.DefineListRequest(definition=definition, validate_only=arguments.dry_run)
@@ -259,6 +260,7 @@ def _facts(each: HashList) -> Sequence[tuple[str, str]]:
         ("scheme", each.scheme),
         ("jurisdiction", each.jurisdiction),
         ("maximum age", span_text(each.max_age or timedelta(0))),
+        *([] if each.maximum_distance is None else [("maximum distance", str(each.maximum_distance))]),
     ]
     generation, freshness = each.generation, each.freshness
     if generation is None or freshness is None:

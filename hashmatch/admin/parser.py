@@ -102,6 +102,13 @@ def _add_list(commands: Any) -> None:
         metavar="SPAN",
         help="older than this it gives no negatives: 30d, 12h, 1d12h",
     )
+    parser.add_argument(
+        "--max-distance",
+        type=int,
+        choices=range(32),
+        metavar="BITS",
+        help="how far a near PDQ code of it may be, 0 (equal) to 31 (default: the server's limit)",
+    )
     parser.add_argument("--title", default="", metavar="TEXT", help="a title for people")
     parser.add_argument("--scheme", default="", metavar="NAME", help="the scheme of labels where an entry gives none")
     parser.add_argument("--jurisdiction", default="", metavar="NAME", help="the jurisdiction where an entry gives none")

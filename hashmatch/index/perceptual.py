@@ -7,7 +7,7 @@ puts what is found to the exact table and the sealed blocks, which alone say wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -105,20 +105,40 @@ class PerceptualTable:
 
     def search(self, queries: Digests, distance: int, work_limit: int | None) -> Near:
         """What may be listed within `distance` of (n, size) queries."""
-        places, numbers, distances, codes, exceeded = [], [], [], [queries[:0]], []
-        known = 0
+        nothing = np.empty(0, np.int64)
+        found = [Near(nothing, nothing, nothing, queries[:0], nothing)]
         for part in self.parts:
             if part.values is None:
                 continue
-            found = part.values.search(queries, distance, work_limit)
-            entries, renumbered = np.unique(found.entries, return_inverse=True)
-            places.append(found.queries.astype(np.int64))
-            numbers.append(renumbered.astype(np.int64) + known)
-            distances.append(found.distances.astype(np.int64))
-            codes.append(part.values.codes(entries))
-            exceeded.append(found.exceeded.astype(np.int64))
-            known += len(entries)
-        return _joined(places, numbers, distances, np.concatenate(codes), exceeded)
+            matches = part.values.search(queries, distance, work_limit)
+            entries, numbers = np.unique(matches.entries, return_inverse=True)
+            found.append(
+                Near(
+                    matches.queries.astype(np.int64),
+                    numbers.astype(np.int64),
+                    matches.distances.astype(np.int64),
+                    part.values.codes(entries),
+                    matches.exceeded.astype(np.int64),
+                )
+            )
+        return found[-1] if len(found) <= 2 else join(found)
+
+
+def join(found: Sequence[Near]) -> Near:
+    """What several searches found, with a value that several of them found told once."""
+    offsets = np.cumsum([0, *(len(each.codes) for each in found)])
+    queries = np.concatenate([each.queries for each in found])
+    numbers = np.concatenate([each.numbers + offset for each, offset in zip(found, offsets[:-1], strict=True)])
+    distances = np.concatenate([each.distances for each in found])
+    codes = np.concatenate([each.codes for each in found])
+    exceeded = np.unique(np.concatenate([each.exceeded for each in found]))
+    if len(found) > 1 and len(codes):
+        whole = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}").ravel()
+        _, first, renumbered = np.unique(whole, return_index=True, return_inverse=True)
+        codes, numbers = codes[first], renumbered[numbers]
+        _, once = np.unique(queries * len(codes) + numbers, return_index=True)
+        queries, numbers, distances = queries[once], numbers[once], distances[once]
+    return Near(queries, numbers, distances, codes, exceeded)
 
 
 def indexes(*, photodna: bool = False) -> dict[Algorithm, MakeIndex]:
@@ -127,26 +147,6 @@ def indexes(*, photodna: bool = False) -> dict[Algorithm, MakeIndex]:
     if photodna:
         near[Algorithm.PHOTODNA] = EuclideanIndex
     return near
-
-
-_Numbers = npt.NDArray[np.int64]
-
-
-def _joined(
-    places: list[_Numbers], numbers: list[_Numbers], distances: list[_Numbers], codes: Digests, exceeded: list[_Numbers]
-) -> Near:
-    """What the parts found, with a value that several of them hold told once."""
-    nothing = np.empty(0, np.int64)
-    queries = np.concatenate([nothing, *places])
-    of_code = np.concatenate([nothing, *numbers])
-    at = np.concatenate([nothing, *distances])
-    if len(places) > 1 and len(codes):
-        whole = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}").ravel()
-        _, first, renumbered = np.unique(whole, return_index=True, return_inverse=True)
-        codes, of_code = codes[first], renumbered.astype(np.int64)[of_code]
-        _, once = np.unique(queries * len(codes) + of_code, return_index=True)
-        queries, of_code, at = queries[once], of_code[once], at[once]
-    return Near(queries, of_code, at, codes, np.unique(np.concatenate([nothing, *exceeded])))
 
 
 def follow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hashmatch.index.perceptual import PerceptualTable
@@ -63,6 +63,11 @@ class Snapshot:
             for chain in loaded.chains.values()
             for source in chain
         }
+
+    def table_sizes(self) -> Iterator[tuple[Algorithm, str, int]]:
+        """The memory of each table, with the algorithm and whether it is the filter or what finds near values."""
+        yield from ((algorithm, "filter", table.nbytes) for algorithm, table in self.tables.items())
+        yield from ((algorithm, "near", table.nbytes) for algorithm, table in self.perceptual.items())
 
     def live_entries(self, algorithm: Algorithm) -> int:
         """How many rows with a statement the segments of an algorithm have."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Digests
-from hashmatch.index.perceptual import Near, PerceptualTable
+from hashmatch.index.perceptual import Near, PerceptualTable, join
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.evaluation import conclude
 from hashmatch.matching.findings import Finding
@@ -29,8 +29,12 @@ _Numbers = npt.NDArray[np.int64]
 
 # How many values are searched before it is asked whether there is time for more: some tens of milliseconds of work. A
 # PhotoDNA value is compared with every listed one.
-_CHUNK = {Algorithm.PDQ: 512, Algorithm.PHOTODNA: 8}
+_CHUNK = {Algorithm.PDQ: 256, Algorithm.PHOTODNA: 8}
 _MINIMUM_CHUNK = 8
+# How many pairs of an asked and a listed value a question may come to, so that a message about nothing but copies of
+# crowded pictures takes no more memory than others; and how many values near each are looked up in any case.
+_MAXIMUM_PAIRS = 1_000_000
+_MINIMUM_CONFIRMED = 10
 
 
 def _never() -> bool:
@@ -43,7 +47,8 @@ class Nearness:
 
     `maximum_distance` is for PDQ, `photodna_distance` the squared one for PhotoDNA, 0 for equality alone. `work_limit`
     bounds the search for one value in steps of its index, `maximum_confirmed` how many listed values near one are
-    looked up. `expired` says that there is no time for more. `threads` are the cores to search on.
+    looked up (fewer for each where very many are asked about at once). `expired` says that there is no time for more.
+    `threads` are the cores to search on.
     """
 
     maximum_distance: int = PDQ_MAXIMUM_DISTANCE
@@ -175,27 +180,22 @@ class NearQuestion:
         """
         flaws = self._flaws.copy()
         near = self._search()
-        values = self._searched[near.exceeded]
-        flaws[self._asked.owners[values]] |= _Flaw.UNFINISHED
+        flaws[self._asked.owners[self._searched[near.exceeded]]] |= _Flaw.UNFINISHED
+        findings, finding_of = self._listed(near.codes, source_keys=source_keys)
         owners = self._asked.owners[self._searched[near.queries]]
-        order = np.lexsort((near.numbers, near.distances, owners))
-        owners, numbers, distances = owners[order], near.numbers[order], near.distances[order]
-        # The nearest of each hash are looked up, and no more than so many.
-        starts = np.flatnonzero(np.diff(owners, prepend=-1))
-        rank = np.arange(len(owners)) - np.repeat(starts, np.diff(starts, append=len(owners)))
-        within = rank < self._nearness.maximum_confirmed
-        flaws[owners[~within]] |= _Flaw.UNFINISHED
-        owners, numbers, distances = owners[within], numbers[within], distances[within]
-        wanted, numbers = np.unique(numbers, return_inverse=True)
-        findings = self._listed(near.codes[wanted], source_keys=source_keys)
-        parts: dict[int, list[tuple[int, int]]] = {}
-        for owner, number, distance in zip(owners.tolist(), numbers.tolist(), distances.tolist(), strict=True):
-            if number in findings:
-                parts.setdefault(owner, []).append((number, distance))
-        merged = {
-            owner: tuple((findings[number], distance) for number, distance in held) for owner, held in parts.items()
-        }
-        return self._answer(merged, flaws, told=source_keys)
+        numbers, distances = finding_of[near.numbers], near.distances
+        order = np.lexsort((numbers, distances, owners))
+        order = order[numbers[order] >= 0]
+        owners, numbers, distances = owners[order], numbers[order], distances[order]
+        # Values of which the lists say the same share a finding, and the nearest of them is all that matters.
+        _, first = np.unique(owners * max(1, len(findings)) + numbers, return_index=True)
+        first.sort()
+        parts: dict[int, list[tuple[Finding, int]]] = {}
+        for owner, number, distance in zip(
+            owners[first].tolist(), numbers[first].tolist(), distances[first].tolist(), strict=True
+        ):
+            parts.setdefault(owner, []).append((findings[number], distance))
+        return self._answer(parts, flaws, told=source_keys)
 
     def _search(self) -> Near:
         values = self._asked.values[self._searched]
@@ -208,23 +208,22 @@ class NearQuestion:
         table = self._view.snapshot.perceptual[self._algorithm]
         return _search_in_chunks(table, self._algorithm, values, distance, self._nearness, lambda: self._gave_up)
 
-    def _listed(self, codes: Digests, *, source_keys: bool) -> dict[int, Finding]:
-        """What the lists say of (n, size) values, one body being enough: by position, if they say anything."""
+    def _listed(self, codes: Digests, *, source_keys: bool) -> tuple[Sequence[Finding], _Numbers]:
+        """What the lists say of (n, size) values, one body being enough: findings, and each value's number or -1."""
+        finding_of = np.full(len(codes), -1, np.int64)
         if not len(codes) or self._gave_up:
-            return {}
+            return (), finding_of
         view = self._view
         if view.scope.min_sources > 1:
             view = dataclasses.replace(view, scope=view.scope._replace(min_sources=1), findings={}, _doubts={})
         question = ColumnQuestion(view, self._algorithm, codes.tobytes())
         question.probe()
         answer = question.confirm(source_keys=source_keys)
-        return {
-            position: answer.findings[number]
-            for position, number in zip(answer.positions.tolist(), answer.finding_numbers.tolist(), strict=True)
-        }
+        finding_of[answer.positions] = answer.finding_numbers
+        return answer.findings, finding_of
 
     def _answer(
-        self, parts: Mapping[int, tuple[tuple[Finding, int], ...]], flaws: _Numbers, *, told: bool
+        self, parts: Mapping[int, Sequence[tuple[Finding, int]]], flaws: _Numbers, *, told: bool
     ) -> ColumnAnswer:
         """The answer from the findings that each hash has, with distances, nearest first, and what is wrong with it."""
         tell = self._nearness.tell_distances
@@ -301,26 +300,35 @@ def _search_in_chunks(
     nearness: Nearness,
     gave_up: Callable[[], bool],
 ) -> Near:
-    """Search (n, size) values on all cores. Those that there was no time for are among the exceeded."""
+    """Search (n, size) values on all cores, and keep of what is near each the nearest.
+
+    Those of which something was left out, or that there was no time for, are among the exceeded.
+    """
 
     def search(low: int) -> Near:
         part = values[low : low + chunk]
         if gave_up() or nearness.expired():
             nothing = np.empty(0, np.int64)
             return Near(nothing, nothing, nothing, values[:0], low + np.arange(len(part)))
-        found = table.search(part, distance, nearness.work_limit)
+        found = _nearest(table.search(part, distance, nearness.work_limit), most)
         return found._replace(queries=found.queries + low, exceeded=found.exceeded + low)
 
+    most = min(nearness.maximum_confirmed, max(_MINIMUM_CONFIRMED, _MAXIMUM_PAIRS // len(values)))
     chunk = max(_MINIMUM_CHUNK, min(_CHUNK[algorithm], -(-len(values) // nearness.cores)))
     lows = range(0, len(values), chunk)
     run = map if nearness.threads is None or len(lows) == 1 else nearness.threads.map
-    found = list(run(search, lows))
-    # A value found by several chunks is looked up once for each: which is seldom, and the cache has it by then.
-    offsets = np.cumsum([0, *(len(each.codes) for each in found)]).tolist()
-    return Near(
-        np.concatenate([each.queries for each in found]),
-        np.concatenate([each.numbers + offset for each, offset in zip(found, offsets, strict=False)]),
-        np.concatenate([each.distances for each in found]),
-        np.concatenate([each.codes for each in found]),
-        np.concatenate([each.exceeded for each in found]),
-    )
+    return join(list(run(search, lows)))
+
+
+def _nearest(found: Near, most: int) -> Near:
+    """The `most` nearest values of each query; queries that have more are among the exceeded."""
+    counts = np.bincount(found.queries)
+    if not len(counts) or counts.max() <= most:
+        return found
+    order = np.lexsort((found.numbers, found.distances, found.queries))
+    starts = np.cumsum(counts) - counts
+    queries = found.queries[order]
+    kept = order[np.arange(len(order)) - starts[queries] < most]
+    numbers, renumbered = np.unique(found.numbers[kept], return_inverse=True)
+    exceeded = np.union1d(found.exceeded, np.flatnonzero(counts > most))
+    return Near(found.queries[kept], renumbered, found.distances[kept], found.codes[numbers], exceeded)

@@ -128,6 +128,12 @@ class Metrics:
             "hashmatch_block_cache_misses_total", "Blocks fetched from the store.", registry=registry
         )
         self.block_cache = Gauge("hashmatch_block_cache_bytes", "Size of the cached blocks.", registry=registry)
+        self._table_bytes = Gauge(
+            "hashmatch_table_bytes",
+            "Memory of the tables in use, the filter of an algorithm and the index of near values.",
+            ("algorithm", "table"),
+            registry=registry,
+        )
         self.store_errors = Counter(
             "hashmatch_store_errors_total", "Failed operations of the store.", ("kind",), registry=registry
         )
@@ -222,6 +228,12 @@ class Metrics:
         elif feed in self._lagging:
             self._lagging.remove(feed)
             self._feed_lag.remove(feed)
+
+    def show_tables(self, sizes: Iterable[tuple[Algorithm, str, int]]) -> None:
+        """Show the memory of tables, given by algorithm, kind (filter or near) and bytes."""
+        self._table_bytes.clear()
+        for algorithm, table, size in sizes:
+            self._table_bytes.labels(algorithm.name.lower(), table).set(size)
 
     def show_lists(self, lists: Iterable[ListSeries]) -> None:
         """Show exactly these lists from now on. What was counted for a list that is gone goes with it."""

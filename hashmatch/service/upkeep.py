@@ -196,6 +196,7 @@ class Following:
         self._metrics.epoch.set(manifest.epoch)
         self._metrics.snapshot_confirmed.set(served.confirmed_at)
         self._metrics.approvals_required.set(manifest.approvals_required)
+        self._metrics.show_tables(served.snapshot.table_sizes())
         self._metrics.show_lists(
             ListSeries(
                 list_id,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from hashmatch.columns.placement import PlacementSecret, as_words, placements
+from hashmatch.columns.placement import PlacementSecret, as_words, placements, placements_of
 from hashmatch.columns.rows import Payloads, Rows, make_rows, overlay, positions_in
 from hashmatch.formats.delivery import ParserOptions
 from hashmatch.formats.registry import open_parser
 from hashmatch.index.exact_filter import HOLDING_LOCK, ExactFilter
+from hashmatch.index.perceptual import indexes
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement
 from hashmatch.store.blocks import PlainBlocks, block_count, pack
@@ -43,6 +44,10 @@ def warm_up() -> None:
     for rows in (many, few):
         table.candidates(as_words(rows.digests))
         table.tags(placements(as_words(rows.digests), secret))
+    placements_of(Algorithm.PDQ, few.digests, secret)
+    for algorithm, make_index in indexes(photodna=True).items():
+        values = digests.reshape(-1)[: 64 * algorithm.digest_size].reshape(64, -1)
+        make_index(values).search(values, 1, None)
     parser = open_parser("hash-text", ParserOptions())
     for chunk in (*parser.feed(b"00" * size + b"\n"), *parser.finish()):
         del chunk

@@ -162,13 +162,13 @@ def ask_for_no_approvals(patch: pytest.MonkeyPatch) -> None:
 def take_near_values_unconfirmed(patch: pytest.MonkeyPatch) -> None:
     """Whatever the index finds counts as listed."""
 
-    def changed(self: NearQuestion, codes: Any, *, source_keys: bool) -> dict[int, Finding]:
-        found = listed(self, codes, source_keys=source_keys)
+    def changed(self: NearQuestion, codes: Any, *, source_keys: bool) -> tuple[Sequence[Finding], Any]:
+        findings, finding_of = listed(self, codes, source_keys=source_keys)
         list_id, loaded = next(iter(self._view.carriers(self._algorithm).items()))
-        newest = loaded.chains[self._algorithm][0]
-        opinion = Opinion(list_id, loaded.generation.number, newest.sets[_first_live_ref(newest)][0], 1)
+        oldest = loaded.chains[self._algorithm][0]
+        opinion = Opinion(list_id, loaded.generation.number, oldest.sets[_first_live_ref(oldest)][0], 1)
         unconfirmed = Finding(Verdict.MATCH, (opinion,))
-        return {position: found.get(position, unconfirmed) for position in range(len(codes))}
+        return (*findings, unconfirmed), np.where(finding_of < 0, len(findings), finding_of)
 
     listed = NearQuestion._listed
     patch.setattr(NearQuestion, "_listed", changed)

@@ -49,8 +49,8 @@ def _add_check(commands: Any) -> None:
     parser.add_argument(
         "--hashes",
         metavar="FILE",
-        help="read hashes instead, one a line (HEX, ALGORITHM:HEX or pdq:HEX:QUALITY, and a name, as sha256sum writes); "
-        "- is standard input",
+        help="read hashes instead, one a line (HEX, ALGORITHM:HEX or pdq:HEX:QUALITY, and a name, as sha256sum "
+        "writes); - is standard input",
     )
     scope = parser.add_argument_group("what to consult")
     scope.add_argument(

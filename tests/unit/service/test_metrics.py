@@ -37,6 +37,7 @@ NAMES = {
     "hashmatch_block_cache_hits_total",
     "hashmatch_block_cache_misses_total",
     "hashmatch_block_cache_bytes",
+    "hashmatch_table_bytes",
     "hashmatch_store_errors_total",
     "hashmatch_manifest_refused_total",
     "hashmatch_ready",
