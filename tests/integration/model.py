@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hashmatch.v1 import common_pb2
-from tests.integration.universe import PADDING, Place
+from tests.integration.universe import NEAR, PADDING, Place
 
 RETAINED = 3
 
@@ -182,6 +182,7 @@ class Opinion(NamedTuple):
     source_key: str
     stale: bool
     since_epoch: int
+    near: bool
 
 
 @dataclass(frozen=True)
@@ -251,11 +252,12 @@ class Question:
         """What must be answered on a hash."""
         opinions = []
         suppressed = False
+        listed = NEAR.get(place, place)
         for list_id, state in self.lists.items():
             for line in state.content:
-                if line.place != place:
+                if line.place != listed:
                     continue
-                if self.state.is_suppressed(place, list_id):
+                if self.state.is_suppressed(listed, list_id):
                     suppressed = True
                     continue
                 since = self.reported[list_id, line]
@@ -271,6 +273,7 @@ class Question:
                             line.key,
                             self.is_stale(state),
                             since,
+                            place in NEAR,
                         )
                     )
         bodies = {opinion.body for opinion in opinions}

@@ -52,6 +52,8 @@ DIGEST_SIZES = {
     common_pb2.ALGORITHM_SHA1: 20,
     common_pb2.ALGORITHM_SHA256: 32,
     common_pb2.ALGORITHM_SHA512: 64,
+    # After SHA-256, which is what a digest of this size is taken for where nothing else is said.
+    common_pb2.ALGORITHM_PDQ: 32,
 }
 
 

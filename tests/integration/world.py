@@ -52,7 +52,7 @@ from tests.integration.serving import (
     make_config,
     timestamp,
 )
-from tests.integration.universe import LISTED, UNIVERSE, Place
+from tests.integration.universe import LISTED, NEAR, PDQ, UNIVERSE, Place
 from tests.integration.waiting import eventually
 from tests.support.memory import MemoryAudit, MemoryFloor
 
@@ -80,6 +80,9 @@ algorithm = "sha256"
 [[hash]]
 column = 7
 algorithm = "sha512"
+[[hash]]
+column = 8
+algorithm = "pdq"
 """
 _UNKEYED_PROFILE = _KEYED_PROFILE.replace("key = [1]\n", "")
 
@@ -468,7 +471,9 @@ def _format(delivery: Delivery) -> dict[str, str]:
 
 def _is_plain(delivery: Delivery) -> bool:
     labels = {record.label for record in delivery.all_records}
-    return not delivery.keyed and len(labels) < 2 and not any(record.removed for record in delivery.all_records)
+    # In plain text a PDQ code would be taken for a SHA-256 digest.
+    says_more = any(record.removed or PDQ in dict(record.places) for record in delivery.all_records)
+    return not delivery.keyed and len(labels) < 2 and not says_more
 
 
 def _written(delivery: Delivery) -> bytes:
@@ -494,11 +499,14 @@ def _reported(state: State, response: match_service_pb2.BatchMatchResponse) -> d
             told[list_id, line] = state.visible.get((list_id, line.place, line.said), 0)
     for place, result in zip(UNIVERSE, response.results, strict=False):
         for opinion in result.hashes[0].opinions:
-            line = Line(place, (opinion.label, opinion.scheme, opinion.jurisdiction), opinion.source_key)
+            line = Line(
+                NEAR.get(place, place), (opinion.label, opinion.scheme, opinion.jurisdiction), opinion.source_key
+            )
             assert (opinion.list_id, line) in told, "an opinion that no list has"
             listed = state.lists[opinion.list_id]
             assert listed.generation is not None
-            latest = max(listed.generation.first[place, line.said], listed.visible_since, state.lifted.get(place, 0))
+            first = listed.generation.first[line.place, line.said]
+            latest = max(first, listed.visible_since, state.lifted.get(line.place, 0))
             assert told[opinion.list_id, line] <= opinion.since_epoch <= latest
             told[opinion.list_id, line] = opinion.since_epoch
     return told
@@ -516,6 +524,7 @@ def _opinions(found: Iterable[common_pb2.Opinion]) -> tuple[Opinion, ...]:
                 each.source_key,
                 each.stale,
                 each.since_epoch,
+                each.kind == common_pb2.MATCH_KIND_NEAR,
             )
             for each in found
         )
