@@ -35,7 +35,7 @@ OVERFLOW_RUN = 16
 
 
 @intrinsic
-def _prefetch(typing_context, array, index):  # noqa: ARG001
+def prefetch(typing_context, array, index):  # noqa: ARG001
     """Ask the processor to bring the cache line of `array.flat[index]` closer. Changes nothing but time."""
     signature = types.void(array, index)
 
@@ -110,7 +110,7 @@ def fill(placed, tag, spare, slots, marks, overflow, overflow_marks, used):
     for low in range(0, total, _AHEAD):
         high = min(low + _AHEAD, total)
         for index in range(low, high):
-            _prefetch(slots, _bucket(placed[index], buckets) * SLOTS)
+            prefetch(slots, _bucket(placed[index], buckets) * SLOTS)
         for index in range(low, high):
             start = _bucket(placed[index], buckets) * SLOTS
             fingerprint = _fingerprint(placed[index])
@@ -204,10 +204,10 @@ def probe(words, first, second, spare, slots, marks, overflow, overflow_marks, s
             placed[index] = place(words, low + index, first, second)
         ahead = min(_AHEAD, count)
         for index in range(ahead):
-            _prefetch(slots, _bucket(placed[index], buckets) * SLOTS)
+            prefetch(slots, _bucket(placed[index], buckets) * SLOTS)
         found = kept
         for index in range(count - ahead):
-            _prefetch(slots, _bucket(placed[index + ahead], buckets) * SLOTS)
+            prefetch(slots, _bucket(placed[index + ahead], buckets) * SLOTS)
             out[found] = low + index
             found += _stands_out(placed[index], slots, buckets)
         for index in range(count - ahead, count):

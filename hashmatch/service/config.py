@@ -278,7 +278,7 @@ class MatchingSection(Section, frozen=True, kw_only=True):
             description="How many listed values may be compared in the search for one. A value that would take more is "
             "NOT_DETERMINED, WORK_LIMIT: it lies where the lists are full of near duplicates.",
         ),
-    ] = 20_000_000
+    ] = 5_000_000
     maximum_near_values: Annotated[
         int,
         Meta(
