@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 BENCH ?= exact --quick
 
-.PHONY: help demo run test test-long lint types proto proto-check check bench clean
+.PHONY: help demo run test test-long lint types proto proto-check deploy-check check bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ proto: $(VENV)/.made  ## Make the stubs from the contract.
 
 proto-check: $(VENV)/.made  ## Check the contract, its compatibility and that the stubs are its own.
 	$(BIN)/buf lint && $(BIN)/buf format -d --exit-code && $(BIN)/python -m proto.generate --check && $(BIN)/python -m proto.breaking
+
+deploy-check: $(VENV)/.made  ## Check what watches the server: rules, their tests, dashboards, runbook.
+	$(BIN)/python -m pytest tests/unit/deploy
 
 check: lint types proto-check test  ## Everything that CI runs, except the demonstration.
 
