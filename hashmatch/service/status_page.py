@@ -191,8 +191,15 @@ def _charts(intervals: tuple[Interval, ...]) -> str:
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table; its cells are HTML already."""
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    names = tuple(columns)
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    # On a narrow screen each cell stands on a line of its own, behind the name of its column.
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td data-column="{name}"><div>{cell}</div></td>' for name, cell in zip(names, row, strict=True))
+        + "</tr>"
+        for row in rows
+    )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -244,6 +251,9 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}small,fig
 .good{color:var(--good)}.bad{color:var(--bad)}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;
 border-bottom:1px solid var(--rule)}th{color:var(--faint);font-weight:500}code{overflow-wrap:anywhere}
+@media(max-width:40rem){thead{display:none}tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--rule)}
+td{display:grid;grid-template-columns:7rem 1fr;border:0;padding:.1rem 0}td::before{content:attr(data-column);
+color:var(--faint)}}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(17rem,1fr));gap:1.2rem}figure{margin:0}
 figcaption{font-weight:600}svg{display:block;width:100%;height:5rem}polyline{fill:none;stroke-width:1.5;
 vector-effect:non-scaling-stroke}.axis{stroke:var(--rule);vector-effect:non-scaling-stroke}
