@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 BENCH ?= exact --quick
 
-.PHONY: help demo run test test-long lint types proto proto-check deploy-check check bench clean
+.PHONY: deployment-check sbom help demo run test test-long lint types proto proto-check deploy-check check bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,14 @@ check: lint types proto-check test  ## Everything that CI runs, except the demon
 
 bench: $(VENV)/.made  ## Run a benchmark: make bench BENCH="exact --quick".
 	@$(BIN)/python -m bench $(BENCH)
+
+deployment-check: $(VENV)/.made  ## Check the image's file and what is deployed to Kubernetes.
+	$(BIN)/hadolint deploy/container/Containerfile
+	$(BIN)/python -m pytest -q tests/packaging/test_deployment.py
+
+sbom: $(VENV)/.made  ## Write what is in the image to build/sbom.json.
+	mkdir -p build && $(BIN)/cyclonedx-py requirements deploy/container/requirements.txt --pyproject pyproject.toml \
+	  --output-reproducible -o build/sbom.json
 
 clean:  ## Remove what was made.
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
