@@ -209,7 +209,7 @@ class StageHeader(_message.Message):
     list_id: _builtins.str
     """The list; it must be defined."""
     format: _builtins.str
-    """The format: hash-text or columns."""
+    """The format, by the name that docs/formats.md gives it: ncmec, vics, hash-text, ..."""
     mode: Global___DeliveryMode.ValueType
     """How the delivery relates to what the list has."""
     label: _builtins.str
