@@ -1,13 +1,19 @@
 """What is deployed fits the code: settings, ports, probes, users and pins."""
 
 import re
+import shutil
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.valkey.users import make_users
 from hashmatch.service.config_loader import load
+from hashmatch.store.connection import Connection, StoreUnavailableError
+from hashmatch.store.embedded import EmbeddedValkey
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = sorted([*DEPLOY.glob("kubernetes/**/*.yaml"), *DEPLOY.glob("valkey/*.yaml")])
@@ -70,3 +76,67 @@ def test_every_dependency_of_the_image_has_hashes_and_no_address():
         for pinned in re.split(r"\n(?=\S)", text):
             assert "==" in pinned
             assert "--hash=sha256:" in pinned
+
+
+@pytest.fixture(scope="module")
+def store():
+    """Connects as a user to a real store that knows the shipped users."""
+    directory = Path(tempfile.mkdtemp())
+    make_users(directory / "users")
+    with EmbeddedValkey(directory) as valkey:
+        with closing(Connection(valkey.url)) as owner:
+            for line in (directory / "users/users.acl").read_text("utf-8").splitlines()[1:]:
+                owner._client.execute_command("ACL", "SETUSER", *line.split()[1:])
+
+        def connect(user):
+            password = (directory / f"users/{user}-password").read_text("utf-8").strip()
+            return closing(Connection(valkey.url, username=user, password=password))
+
+        yield connect
+    shutil.rmtree(directory)
+
+
+READS = (
+    lambda store: store.get(b"hashmatch:manifest"),
+    lambda store: store.get_range(b"hashmatch:manifest", 0, 1),
+    lambda store: store.get_many([b"hashmatch:b:a:0"]),
+    lambda store: store.count_existing([b"hashmatch:s:a"]),
+    lambda store: store.check_settings(),
+)
+WRITES = (
+    lambda store: store.compare_and_set(b"hashmatch:manifest", b"", b"value"),
+    lambda store: store.set_many({b"hashmatch:b:a:0": b"value"}),
+    lambda store: store.set(b"hashmatch:x:1", b"value"),
+    lambda store: store.delete([b"hashmatch:b:a:0"]),
+    lambda store: store.take_lease(b"hashmatch:f:a", b"holder", 5),
+    lambda store: store.release_lease(b"hashmatch:f:a", b"holder"),
+    lambda store: store.hash_set(b"hashmatch:stagings", "a", b"value"),
+    lambda store: store.hash_all(b"hashmatch:stagings"),
+    lambda store: store.hash_delete(b"hashmatch:stagings", "a"),
+    lambda store: store.publish(b"hashmatch:changed", b""),
+    lambda store: store.wait_for_disk(),
+)
+
+
+def test_the_writer_may_do_what_servers_with_administration_do(store):
+    with store("writer") as writer:
+        for act in (*READS, *WRITES):
+            act(writer)
+        with pytest.raises(StoreUnavailableError):
+            writer.get(b"another:key")
+
+
+def test_the_reader_may_look_and_change_nothing(store):
+    with store("reader") as reader:
+        for act in READS:
+            act(reader)
+        for act in WRITES[:-1]:
+            with pytest.raises(StoreUnavailableError):
+                act(reader)
+
+
+def test_the_collector_reads_no_key(store):
+    with store("collector") as collector:
+        assert collector.memory_used()
+        with pytest.raises(StoreUnavailableError):
+            collector.get(b"hashmatch:manifest")
