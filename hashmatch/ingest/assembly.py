@@ -1,8 +1,8 @@
 """Gathers what a parser hands out into the entries that the delivery leaves standing.
 
-Identity is the source's own key: the last record of a key (the latest, where records say when) is the entry's state, and
-several entries may carry one hash.
-A record without a key is an entry of its own, told apart by its hash and what it states.
+Identity is the source's own key: the last record of a key (the latest, where records say when) is the entry's state,
+and several entries may carry one hash. A record without a key is an entry of its own, told apart by its hash and what
+it states.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
 
     `retained` are the generations that can be rolled back to, newest first. `epochs` gives, ascending, the epoch of
     each generation number; `visible_since` is the epoch below which nothing of the list counts as old, because a roll
-    back or a return after a withdrawal made entries visible again that an earlier epoch lacked. `withdrawn` has, for each
-    kind of rows, one segment of what was withdrawn at the body's word; it outlives generations.
+    back or a return after a withdrawal made entries visible again that an earlier epoch lacked. `withdrawn` has, for
+    each kind of rows, one segment of what was withdrawn at the body's word; it outlives generations.
     """
 
     definition: ListDefinition
