@@ -22,6 +22,11 @@ from hashmatch.store.suppressions import Suppression
 # Measured: up to about this many candidates one by one is the faster way.
 FEW = 48
 _MAXIMUM_FINDINGS = 10_000
+# Stands beside ABSENT and DAMAGED for a list whose blocks the store did not hand out.
+_UNAVAILABLE = -3
+
+# A list, the number of a segment in its chain, and a ref there.
+_Place = tuple[str, int, int]
 
 
 class Settled(NamedTuple):
@@ -42,35 +47,29 @@ def settle_few(
     source_keys: bool,
 ) -> Settled:
     """Settle candidates, given by placement and digest; `to_ask` has, for each list, the positions that it may hold."""
-    holdings: dict[int, list[Holding]] = {}
+    # Of each position which lists hold it and where: the segment's number, or DAMAGED or _UNAVAILABLE, and the ref.
+    places: dict[int, tuple[_Place, ...]] = {}
     keys: dict[int, dict[str, list[str]]] = {}
     for list_id, asked in to_ask.items():
         chain = view.lists[list_id].chains[algorithm]
         try:
             found = find_few_in_chain(chain, [placed[each] for each in asked], [digests[each] for each in asked])
         except StoreUnavailableError:
-            unread = Holding(list_id, unread=Cause(UndeterminedReason.STORE_UNAVAILABLE, list_id))
-            for position in asked:
-                holdings.setdefault(position, []).append(unread)
-            continue
+            found = [(_UNAVAILABLE, ABSENT, b"")] * len(asked)
         for position, (segment, ref, payload) in zip(asked, found, strict=True):
             if segment == ABSENT:
                 continue
-            if segment == DAMAGED:
-                holding = Holding(list_id, unread=Cause(UndeterminedReason.STORE_DAMAGED, list_id))
-            else:
-                holding = Holding(list_id, chain[segment].sets[ref])
-                if source_keys and payload:
-                    keys.setdefault(position, {})[list_id] = unpack_source_keys(payload)
-            holdings.setdefault(position, []).append(holding)
-    held = sorted(holdings)
+            places[position] = (*places.get(position, ()), (list_id, segment, ref))
+            if source_keys and payload:
+                keys.setdefault(position, {})[list_id] = unpack_source_keys(payload)
+    held = sorted(places)
     suppressions = view.snapshot.suppressions
     number_of: dict[int, int] = {}
     numbers: list[int] = []
     findings: list[Finding] = []
     for position in held:
         suppression = suppressions.get((algorithm, digests[position])) if suppressions else None
-        finding = _finding(view, holdings[position], suppression)
+        finding = _finding(view, algorithm, places[position], suppression)
         if position in keys:
             finding = finding.with_source_keys(keys[position])
         number = number_of.setdefault(id(finding), len(findings))
@@ -80,13 +79,21 @@ def settle_few(
     return Settled(held, numbers, findings)
 
 
-def _finding(view: View, holdings: Sequence[Holding], suppression: Suppression | None) -> Finding:
-    """The finding for holdings; the same object for the same ones."""
-    # Holdings hold the segment's own statement sets, so that equal ones are the same object for as long as the view is.
-    shape = (tuple([(each.list_id, id(each.statements), each.unread) for each in holdings]), suppression)
-    finding = view.findings.get(shape)
+def _finding(view: View, algorithm: Algorithm, places: tuple[_Place, ...], suppression: Suppression | None) -> Finding:
+    """The finding for what lists hold; the same object for the same places."""
+    key = (algorithm, places, suppression)
+    finding = view.findings.get(key)
     if finding is None:
         if len(view.findings) >= _MAXIMUM_FINDINGS:
             view.findings.clear()
-        finding = view.findings[shape] = evaluate(view, holdings, suppression)
+        holdings = [_holding(view, algorithm, *place) for place in places]
+        finding = view.findings[key] = evaluate(view, holdings, suppression)
     return finding
+
+
+def _holding(view: View, algorithm: Algorithm, list_id: str, segment: int, ref: int) -> Holding:
+    if segment == _UNAVAILABLE:
+        return Holding(list_id, unread=Cause(UndeterminedReason.STORE_UNAVAILABLE, list_id))
+    if segment == DAMAGED:
+        return Holding(list_id, unread=Cause(UndeterminedReason.STORE_DAMAGED, list_id))
+    return Holding(list_id, view.lists[list_id].chains[algorithm][segment].sets[ref])

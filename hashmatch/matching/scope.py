@@ -61,6 +61,8 @@ class View:
     now: float
     # What was found for combinations of holdings that came before; see `matching.few`.
     findings: dict[Hashable, Finding] = field(default_factory=dict)
+    # Findings with what they are on the wire, by their identity and the doubts; see `service.answering`.
+    encoded: dict[tuple[int, tuple[Cause, ...]], tuple[Finding, bytes]] = field(default_factory=dict)
     _carriers: dict[Algorithm, dict[str, LoadedList]] = field(default_factory=dict)
     _doubts: dict[Algorithm, tuple[Cause, ...]] = field(default_factory=dict)
     _silence: dict[Algorithm, Finding] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 from hashmatch.index.exact_filter import HOLDING_LOCK
@@ -17,7 +18,7 @@ from hashmatch.model.classification import classification_map
 from hashmatch.model.clock import Clock
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
-from hashmatch.service import messages
+from hashmatch.service import match_messages, messages
 from hashmatch.service.metrics import Metrics
 from hashmatch.v1 import common_pb2
 
@@ -60,6 +61,7 @@ class Answering:
         self.metrics = metrics
         self._views: dict[Scope, View] = {}
         self._infos: dict[tuple[Hashable, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
+        self._encoded_info: tuple[common_pb2.SnapshotInfo | None, bytes] = (None, b"")
         self._opinions_of: Snapshot | None = None
         self._opinions: dict[tuple[Opinion, bool], common_pb2.Opinion] = {}
         self._map = classification_map()
@@ -104,6 +106,25 @@ class Answering:
         info = messages.snapshot_info(served, view.lists.values(), view.now)
         self._infos[lists_asked] = (served, view.now, info)
         return info
+
+    def encoded_snapshot(self, served: Served, view: View) -> bytes:
+        """The same for BulkMatch."""
+        info = self.snapshot_info(served, view)
+        if self._encoded_info[0] is not info:
+            self._encoded_info = (info, match_messages.encoded_snapshot(info))
+        return self._encoded_info[1]
+
+    def encoded_finding(self, view: View, finding: Finding, doubts: tuple[Cause, ...]) -> bytes:
+        """A finding for BulkMatch. One that hashes share is encoded once for each view."""
+        # The finding is kept beside its encoding, so that no other can get its identity meanwhile.
+        key = (id(finding), doubts)
+        known = view.encoded.get(key)
+        if known is None:
+            if len(view.encoded) >= _MAXIMUM_OPINIONS:
+                view.encoded.clear()
+            encoded = match_messages.encoded_finding(finding, doubts, partial(self.opinions, view))
+            known = view.encoded[key] = (finding, encoded)
+        return known[1]
 
     async def run(self, work: Callable[[], _Answer]) -> _Answer:
         """Run work that blocks on a thread."""

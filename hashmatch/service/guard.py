@@ -76,9 +76,11 @@ class Guard:
         require_deadline: bool = True,
         open_services: Collection[str] = (HEALTH_SERVICE,),
         decoders: Mapping[str, Callable[[bytes], Any]] | None = None,
+        encoders: Mapping[str, Callable[[Any], bytes]] | None = None,
     ) -> None:
-        """`decoders` take the place of the library's for the methods, given by path, whose handlers want it so."""
+        """`decoders` and `encoders` take the place of the library's for methods, by path, whose handlers want it so."""
         self._decoders = dict(decoders or {})
+        self._encoders = dict(encoders or {})
         self._identity = identity
         self._access = access
         self._admission = admission
@@ -103,7 +105,7 @@ class Guard:
         # Requests are decoded by the wrappers, after admission, so that a refused call costs no decoding and bytes that
         # are no message are the caller's error rather than ours.
         method = _Method(self, service, name, handler)
-        encode = handler.response_serializer
+        encode = self._encoders.get(method.path, handler.response_serializer)
         match handler.request_streaming, handler.response_streaming:
             case False, False:
                 return grpc.unary_unary_rpc_method_handler(method.unary_unary, None, encode)

@@ -22,6 +22,7 @@ from hashmatch.service.guard import HEALTH_SERVICE, Guard
 from hashmatch.service.health import Health, HealthServicer
 from hashmatch.service.identity import AccessRules, CertificateIdentity, LoopbackIdentity
 from hashmatch.service.list_servicer import ListServicer
+from hashmatch.service.match_messages import encode_bulk_response
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.v1 import (
@@ -128,6 +129,7 @@ class Listeners:
             require_deadline=config.server.require_deadline,
             open_services=open_services,
             decoders={f"/{MATCH_SERVICE}/BulkMatch": decode_bulk_request},
+            encoders={f"/{MATCH_SERVICE}/BulkMatch": encode_bulk_response},
         )
         largest = config.server.maximum_message_bytes
         server = grpc.aio.server(

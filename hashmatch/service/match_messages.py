@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from hashmatch.matching.columns import ColumnAnswer
+from hashmatch.matching.findings import Finding
 from hashmatch.matching.items import ItemAnswer
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, Verdict
 from hashmatch.service import messages
-from hashmatch.service.wire import packed_fixed32
+from hashmatch.service.wire import packed_fixed32, submessage
 from hashmatch.v1 import common_pb2, match_service_pb2
+
+
+class BulkResponse(NamedTuple):
+    """An encoded `BulkMatchResponse`, and how many of its hashes match."""
+
+    data: bytes
+    matches: int
+
+
+def encode_bulk_response(response: BulkResponse) -> bytes:
+    """What goes over the wire."""
+    return response.data
+
 
 MakeOpinions = Callable[[Iterable[Opinion]], list[common_pb2.Opinion]]
 
@@ -43,20 +58,21 @@ def all_undetermined(
     sequence: int,
     count: int,
     causes: tuple[Cause, ...],
-    info: common_pb2.SnapshotInfo | None,
-) -> match_service_pb2.BulkMatchResponse:
-    """The answer for a column of which nothing can be determined."""
+    info: bytes = b"",
+) -> BulkResponse:
+    """The answer for a column of which nothing can be determined. `info` is an `encoded_snapshot`, or nothing."""
     everything = match_service_pb2.UndeterminedRange(first=0, count=count, causes=messages.causes(causes))
-    return match_service_pb2.BulkMatchResponse(sequence=sequence, count=count, undetermined=[everything], snapshot=info)
+    rest = match_service_pb2.BulkMatchResponse(sequence=sequence, count=count, undetermined=[everything])
+    return BulkResponse(rest.SerializeToString() + info, 0)
 
 
 def bulk_response(
     sequence: int,
     answer: ColumnAnswer,
-    info: common_pb2.SnapshotInfo,
-    opinions: MakeOpinions,
-) -> match_service_pb2.BulkMatchResponse:
-    """The sparse answer for a column."""
+    info: bytes,
+    encoded: Callable[[Finding, tuple[Cause, ...]], bytes],
+) -> BulkResponse:
+    """The sparse answer for a column. `info` is an `encoded_snapshot`; `encoded` gives an `encoded_finding`."""
     positions, numbers, found, distances = (
         answer.positions,
         answer.finding_numbers,
@@ -70,32 +86,39 @@ def bulk_response(
         distances = None if distances is None else distances[matched]
         used, numbers = np.unique(numbers[matched], return_inverse=True)
         found = tuple(found[number] for number in used.tolist())
-    response = match_service_pb2.BulkMatchResponse(
+    rest = match_service_pb2.BulkMatchResponse(
         sequence=sequence,
         count=answer.count,
-        findings=[
-            match_service_pb2.Finding(
-                agreement=common_pb2.Agreement.ValueType(finding.agreement),
-                opinions=opinions(finding.opinions),
-                causes=messages.causes((*finding.causes, *answer.doubts)),
-                natures=messages.natures(finding.natures),
-            )
-            for finding in found
-        ],
         undetermined=[
             match_service_pb2.UndeterminedRange(first=first, count=end - first, causes=messages.causes(causes))
             for first, end, causes in undetermined_runs(answer)
         ],
-        snapshot=info,
         distances=None if distances is None else distances.tolist(),
     )
+    # The parts of an encoded message stand one after the other in any order. Those that many answers share are encoded
+    # once, and thousands of indexes are taken over as they are.
+    parts = [rest.SerializeToString(), info]
     if len(positions):
-        # Thousands of numbers are taken over as the bytes that they are on the wire, rather than one by one.
-        response.MergeFromString(
-            packed_fixed32(match_service_pb2.BulkMatchResponse.MATCH_INDEXES_FIELD_NUMBER, positions)
-            + packed_fixed32(match_service_pb2.BulkMatchResponse.FINDING_INDEXES_FIELD_NUMBER, numbers)
-        )
-    return response
+        parts.append(packed_fixed32(match_service_pb2.BulkMatchResponse.MATCH_INDEXES_FIELD_NUMBER, positions))
+        parts.append(packed_fixed32(match_service_pb2.BulkMatchResponse.FINDING_INDEXES_FIELD_NUMBER, numbers))
+        parts += [encoded(finding, answer.doubts) for finding in found]
+    return BulkResponse(b"".join(parts), len(positions))
+
+
+def encoded_finding(finding: Finding, doubts: tuple[Cause, ...], opinions: MakeOpinions) -> bytes:
+    """A finding as a part of an encoded `BulkMatchResponse`."""
+    message = match_service_pb2.Finding(
+        agreement=common_pb2.Agreement.ValueType(finding.agreement),
+        opinions=opinions(finding.opinions),
+        causes=messages.causes((*finding.causes, *doubts)),
+        natures=messages.natures(finding.natures),
+    )
+    return submessage(match_service_pb2.BulkMatchResponse.FINDINGS_FIELD_NUMBER, message.SerializeToString())
+
+
+def encoded_snapshot(info: common_pb2.SnapshotInfo) -> bytes:
+    """What an answer was given from as a part of an encoded `BulkMatchResponse`."""
+    return submessage(match_service_pb2.BulkMatchResponse.SNAPSHOT_FIELD_NUMBER, info.SerializeToString())
 
 
 def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:

@@ -23,7 +23,7 @@ from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
 from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
-from hashmatch.service.match_messages import all_undetermined, batch_response, bulk_response
+from hashmatch.service.match_messages import BulkResponse, all_undetermined, batch_response, bulk_response
 from hashmatch.service.searching import Searching
 from hashmatch.v1 import common_pb2, match_service_pb2, match_service_pb2_grpc
 
@@ -76,11 +76,11 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         info = self._answering.snapshot_info(served, view)
         return batch_response(request, answers, info, partial(self._answering.opinions, view))
 
-    async def BulkMatch(  # type: ignore[override]  # noqa: N802  (requests come as `decode_bulk_request` reads them)
+    async def BulkMatch(  # type: ignore[override]  # noqa: N802  (messages are read and written by hand)
         self,
         request_iterator: AsyncIterator[BulkRequest],
         context: Context,  # noqa: ARG002
-    ) -> AsyncIterator[match_service_pb2.BulkMatchResponse]:
+    ) -> AsyncIterator[BulkResponse]:
         """Answer columns, one response for each request."""
         scope = EVERYTHING
         async for request in request_iterator:
@@ -140,25 +140,25 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         annotate(items=len(items))
         return items
 
-    async def _bulk(self, request: BulkRequest, scope: Scope) -> match_service_pb2.BulkMatchResponse:
+    async def _bulk(self, request: BulkRequest, scope: Scope) -> BulkResponse:
         algorithm, count = self._column_of(request.algorithm, len(request.digests))
         _check_qualities(algorithm, request.qualities, count)
         served = self._answering.served
         view = self._answering.view(served, scope)
         if served is None or view is None:
-            return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes, None)
+            return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes)
         if algorithm not in SERVED_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
-            return all_undetermined(request.sequence, count, unserved, self._answering.snapshot_info(served, view))
+            return all_undetermined(request.sequence, count, unserved, self._answering.encoded_snapshot(served, view))
         question = self._column_question(view, algorithm, request)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
         answer = await self._answering.confirm(question, current_call().deadline)
-        info = self._answering.snapshot_info(served, view)
-        response = bulk_response(request.sequence, answer, info, partial(self._answering.opinions, view))
-        self._count_column(served, view, algorithm, answer, len(response.match_indexes))
+        info = self._answering.encoded_snapshot(served, view)
+        response = bulk_response(request.sequence, answer, info, partial(self._answering.encoded_finding, view))
+        self._count_column(served, view, algorithm, answer, response.matches)
         return response
 
     def _column_question(self, view: View, algorithm: Algorithm, request: BulkRequest) -> ColumnQuestion | NearQuestion:

@@ -39,7 +39,11 @@ def varint(number: int) -> bytes:
     return bytes(written)
 
 
+def submessage(field: int, content: bytes) -> bytes:
+    """A field that holds an encoded message."""
+    return varint(field << 3 | LENGTH_DELIMITED) + varint(len(content)) + content
+
+
 def packed_fixed32(field: int, numbers: npt.NDArray[np.int64]) -> bytes:
     """A packed repeated fixed32 field of numbers from 0 to 2^32 - 1."""
-    content = numbers.astype("<u4").tobytes()
-    return varint(field << 3 | LENGTH_DELIMITED) + varint(len(content)) + content
+    return submessage(field, numbers.astype("<u4").tobytes())

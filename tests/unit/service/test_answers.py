@@ -57,7 +57,9 @@ def ask(office: Office, clock, metrics: Metrics) -> Ask:
             batch = batch_response(match_service_pb2.BatchMatchRequest(items=items), question.confirm(), info, opinions)
             column = ColumnQuestion(view, MD5, b"".join(map(digest, numbers)))
             column.probe()
-            return batch, bulk_response(1, column.confirm(), info, opinions)
+            encoded = answering.encoded_snapshot(served, view)
+            bulk = bulk_response(1, column.confirm(), encoded, partial(answering.encoded_finding, view))
+            return batch, match_service_pb2.BulkMatchResponse.FromString(bulk.data)
         finally:
             answering.close()
 
