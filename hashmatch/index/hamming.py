@@ -148,9 +148,6 @@ class _Directory:
 
     def search(self, words: _Words, queries: _Words, distance: int, work_limit: int) -> HammingMatches:
         """What is within `distance` of (q, 4) shuffled queries."""
-        chunks = len(self._chunks)
-        # The shares of distance + 1, as even as can be: the first of the order get one more.
-        radii = (distance + 1 + chunks - 1 - np.arange(chunks)) // chunks - 1
         numbers, entries, distances, exceeded = kernels.search(
             words,
             self._chunks,
@@ -162,12 +159,17 @@ class _Directory:
             self._patterns,
             self._pattern_ends,
             _BALLS,
-            radii,
+            _radii(len(self._chunks), distance),
             queries,
             distance,
             work_limit,
         )
         return HammingMatches(numbers, entries, distances, exceeded)
+
+
+def _radii(chunks: int, distance: int) -> npt.NDArray[np.int64]:
+    """How far each chunk is looked up: the shares of distance + 1, as even as can be, less one."""
+    return (distance + chunks - np.arange(chunks)) // chunks - 1
 
 
 def _threads(total: int) -> int:
