@@ -42,7 +42,7 @@ class _AlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Algorithm.V
     ALGORITHM_PDQ: _Algorithm.ValueType  # 5
     """PDQ of a picture, 32 bytes, compared by Hamming distance: equal or near. Two implementations may differ by ten bits."""
     ALGORITHM_VPDQ: _Algorithm.ValueType  # 6
-    """vPDQ of a video, carried as frames. Answered NOT_DETERMINED until perceptual search is served."""
+    """vPDQ of a video, carried as frames. Not searched yet: answered NOT_DETERMINED."""
     ALGORITHM_PHOTODNA: _Algorithm.ValueType  # 7
     """PhotoDNA, 144 bytes, computed elsewhere, compared for equality and, where the operator has set a threshold, by squared
     Euclidean distance.
@@ -64,7 +64,7 @@ ALGORITHM_SHA512: Algorithm.ValueType  # 4
 ALGORITHM_PDQ: Algorithm.ValueType  # 5
 """PDQ of a picture, 32 bytes, compared by Hamming distance: equal or near. Two implementations may differ by ten bits."""
 ALGORITHM_VPDQ: Algorithm.ValueType  # 6
-"""vPDQ of a video, carried as frames. Answered NOT_DETERMINED until perceptual search is served."""
+"""vPDQ of a video, carried as frames. Not searched yet: answered NOT_DETERMINED."""
 ALGORITHM_PHOTODNA: Algorithm.ValueType  # 7
 """PhotoDNA, 144 bytes, computed elsewhere, compared for equality and, where the operator has set a threshold, by squared
 Euclidean distance.
