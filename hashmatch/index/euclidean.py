@@ -6,25 +6,12 @@ do not pay for values of 144 dimensions. So every value is compared, which takes
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Digests
 from hashmatch.index import euclidean_kernels
-
-
-class EuclideanMatches(NamedTuple):
-    """What was found: match i is of query `queries[i]` with entry `entries[i]`, at squared distance `distances[i]`.
-
-    `exceeded` are the queries that would have taken more comparisons than the work limit.
-    """
-
-    queries: npt.NDArray[np.int64]
-    entries: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.int64]
-    exceeded: npt.NDArray[np.int64]
+from hashmatch.index.matches import IndexMatches, given_up
 
 
 class EuclideanIndex:
@@ -49,11 +36,10 @@ class EuclideanIndex:
         chosen: Digests = self._codes[entries]
         return chosen
 
-    def search(self, queries: Digests, distance: int, work_limit: int | None = None) -> EuclideanMatches:
+    def search(self, queries: Digests, distance: int, work_limit: int | None = None) -> IndexMatches:
         """Every entry within the squared `distance` of (n, 144) queries; `work_limit` counts comparisons a query."""
         if work_limit is not None and len(self._codes) > work_limit:
-            nothing = np.empty(0, np.int64)
-            return EuclideanMatches(nothing, nothing, nothing, np.arange(len(queries)))
+            return given_up(len(queries))
         entries = np.empty(len(self._codes), np.int64)
         distances = np.empty(len(self._codes), np.int64)
         counts, found_entries, found_distances = [], [entries[:0]], [distances[:0]]
@@ -62,7 +48,7 @@ class EuclideanIndex:
             counts.append(found)
             found_entries.append(entries[:found].copy())
             found_distances.append(distances[:found].copy())
-        return EuclideanMatches(
+        return IndexMatches(
             np.repeat(np.arange(len(counts)), np.array(counts, np.int64)),
             np.concatenate(found_entries),
             np.concatenate(found_distances),

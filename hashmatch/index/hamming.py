@@ -20,13 +20,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Digests
 from hashmatch.index import hamming_kernels as kernels
+from hashmatch.index.matches import IndexMatches, given_up
 
 CODE_SIZE = 32
 MAXIMUM_DISTANCE = 31
@@ -43,19 +44,6 @@ _NO_LIMIT = np.iinfo(np.int64).max
 
 _Words = npt.NDArray[np.uint64]
 _Table = npt.NDArray[np.uint64]
-
-
-class HammingMatches(NamedTuple):
-    """What was found: match i is of query `queries[i]` with entry `entries[i]`, `distances[i]` bits apart.
-
-    `queries`, ascending, and `entries` are (n,) int64, `distances` (n,) uint8. `exceeded`, (k,) int64, ascending, are
-    the queries that were given up at the work limit; they have no matches.
-    """
-
-    queries: npt.NDArray[np.int64]
-    entries: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.uint8]
-    exceeded: npt.NDArray[np.int64]
 
 
 class HammingIndex:
@@ -82,10 +70,11 @@ class HammingIndex:
         chosen = np.ascontiguousarray(self._words[entries]).view(np.uint8)
         return _shuffled(chosen, _GATHER).view(np.uint8)
 
-    def search(self, queries: Digests, distance: int, work_limit: int | None = None) -> HammingMatches:
+    def search(self, queries: Digests, distance: int, work_limit: int | None = None) -> IndexMatches:
         """Every entry within `distance`, 0 to 31, of (n, 32) queries.
 
-        `work_limit` is how many entries a query may be compared with; one that would need more is given up.
+        Distances are in bits. `work_limit` is how many entries a query may be compared with; one that needs more is
+        given up.
         """
         if not 0 <= distance <= MAXIMUM_DISTANCE:
             raise ValueError(f"a distance is from 0 to {MAXIMUM_DISTANCE}")
@@ -94,10 +83,9 @@ class HammingIndex:
         if self._directory is not None:
             return self._directory.search(self._words, asked, distance, limit)
         if self.entries > limit:
-            nothing = np.empty(0, np.int64)
-            return HammingMatches(nothing, nothing, np.empty(0, np.uint8), np.arange(len(asked)))
+            return given_up(len(asked))
         numbers, entries, distances = kernels.compare_all(self._words, asked, distance)
-        return HammingMatches(numbers, entries, distances, np.empty(0, np.int64))
+        return IndexMatches(numbers, entries, distances, np.empty(0, np.int64))
 
 
 class _Directory:
@@ -146,7 +134,7 @@ class _Directory:
         """The memory that it takes, in bytes."""
         return sum(each.nbytes for each in (self._pairs, self._offsets, self._entries))
 
-    def search(self, words: _Words, queries: _Words, distance: int, work_limit: int) -> HammingMatches:
+    def search(self, words: _Words, queries: _Words, distance: int, work_limit: int) -> IndexMatches:
         """What is within `distance` of (q, 4) shuffled queries."""
         numbers, entries, distances, exceeded = kernels.search(
             words,
@@ -164,7 +152,7 @@ class _Directory:
             distance,
             work_limit,
         )
-        return HammingMatches(numbers, entries, distances, exceeded)
+        return IndexMatches(numbers, entries, distances, exceeded)
 
 
 def _radii(chunks: int, distance: int) -> npt.NDArray[np.int64]:

@@ -18,24 +18,9 @@ from hashmatch.columns.rows import take_rows
 from hashmatch.columns.sorting import sort_digests
 from hashmatch.index.euclidean import EuclideanIndex
 from hashmatch.index.hamming import HammingIndex
+from hashmatch.index.matches import IndexMatches
 from hashmatch.index.tables import AlgorithmTable
 from hashmatch.model.algorithms import Algorithm
-
-
-class IndexMatches(Protocol):
-    """What an index found: match i is of query `queries[i]` with the index's entry `entries[i]`, at `distances[i]`.
-
-    `exceeded` are the queries that were given up at the work limit; what they have of matches need not be all.
-    """
-
-    @property
-    def queries(self) -> npt.NDArray[np.integer]: ...  # noqa: D102
-    @property
-    def entries(self) -> npt.NDArray[np.integer]: ...  # noqa: D102
-    @property
-    def distances(self) -> npt.NDArray[np.integer]: ...  # noqa: D102
-    @property
-    def exceeded(self) -> npt.NDArray[np.integer]: ...  # noqa: D102
 
 
 class NearIndex(Protocol):
@@ -114,11 +99,11 @@ class PerceptualTable:
             entries, numbers = np.unique(matches.entries, return_inverse=True)
             found.append(
                 Near(
-                    matches.queries.astype(np.int64),
+                    matches.queries,
                     numbers.astype(np.int64),
                     matches.distances.astype(np.int64),
                     part.values.codes(entries),
-                    matches.exceeded.astype(np.int64),
+                    matches.exceeded,
                 )
             )
         return found[-1] if len(found) <= 2 else join(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 UNIX_PREFIX = "unix:"
@@ -66,3 +67,15 @@ def parse_address(text: str) -> Address:
     elif ":" in host or any(c.isspace() or c in "/@[]" for c in host):
         raise AddressError("the host must be a name, an IPv4 address, or an IPv6 address in brackets")
     return Address(host=host, port=int(port))
+
+
+_USER_PASSWORD = re.compile(r"^([^:/]+://[^:@/?#]*:).+@")
+_QUERY_PASSWORD = re.compile(r"(?i)(?<=[?&])(password=)[^&#]+")
+
+
+def mask_url(text: str) -> str:
+    """`text`, with the password replaced by asterisks if it is a URL that has one.
+
+    It reads generously, so that a password with characters that it should have escaped is masked as well.
+    """
+    return _QUERY_PASSWORD.sub(r"\1***", _USER_PASSWORD.sub(r"\1***@", text))

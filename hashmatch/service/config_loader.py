@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from hashmatch.service.config import Config, problems
+from hashmatch.service.config import Config
+from hashmatch.service.config_problems import problems
 from hashmatch.service.config_schema import ENVIRONMENT_PREFIX, KnownSetting, known_settings, section_types
 
 CONFIG_VARIABLE = "HASHMATCH_CONFIG"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hashmatch.service.config import mask_url
+from hashmatch.service.addresses import mask_url
 from hashmatch.service.config_loader import LoadedConfig
 from hashmatch.service.config_schema import known_settings, section_description, section_types
 

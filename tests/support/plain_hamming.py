@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Digests
-
-
-class PlainMatches(NamedTuple):
-    """What `HammingIndex.search` returns."""
-
-    queries: npt.NDArray[np.int64]
-    entries: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.int64]
-    exceeded: npt.NDArray[np.int64]
+from hashmatch.index.matches import IndexMatches, given_up
 
 
 class PlainIndex:
@@ -37,10 +27,9 @@ class PlainIndex:
     def codes(self, entries: npt.NDArray[np.integer]) -> Digests:
         return self._codes[entries]
 
-    def search(self, queries: Digests, distance: int, work_limit: int | None = None) -> PlainMatches:
+    def search(self, queries: Digests, distance: int, work_limit: int | None = None) -> IndexMatches:
         if work_limit is not None and work_limit < len(self._codes):
-            nothing = np.empty(0, np.int64)
-            return PlainMatches(nothing, nothing, nothing, np.arange(len(queries)))
+            return given_up(len(queries))
         distances = np.bitwise_count(queries[:, None, :] ^ self._codes[None, :, :]).sum(axis=2, dtype=np.int64)
         found, entries = np.nonzero(distances <= distance)
-        return PlainMatches(found, entries, distances[found, entries], np.empty(0, np.int64))
+        return IndexMatches(found, entries, distances[found, entries], np.empty(0, np.int64))

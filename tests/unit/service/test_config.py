@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hashmatch.service.addresses import mask_url
 from hashmatch.service.command_line import build_parser, flag_settings
-from hashmatch.service.config import Config, StoreSection, TlsSection, mask_url, problems
+from hashmatch.service.config import Config, StoreSection, TlsSection
 from hashmatch.service.config_loader import ConfigurationError, LoadedConfig, load
+from hashmatch.service.config_problems import problems
 from hashmatch.service.config_schema import known_settings
 from hashmatch.service.config_text import reference, show
 
