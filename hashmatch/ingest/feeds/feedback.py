@@ -3,7 +3,8 @@
 * **NCMEC** counts votes on one fingerprint of an entry. A negative vote names a reason of those that the body gives for
   the type of fingerprint; if there is only one, it need not be named.
 * **StopNCII** takes a value and tags for a hash.
-* **ThreatExchange** takes a reaction to a descriptor.
+* **ThreatExchange** takes reactions to descriptors, which are what its members say of an indicator. An entry of ours is
+  an indicator, so that each of its descriptors gets the reaction.
 * **Tech Against Terrorism** documents no way to say anything.
 
 A vote or a reaction can be given again without harm, so that one whose answer was lost is repeated.
@@ -20,6 +21,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from hashmatch.ingest.feeds.bodies import BODIES
+from hashmatch.ingest.feeds.body import malformed
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import StopNciiCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import FeedDefinition
@@ -31,6 +33,8 @@ from hashmatch.model.clock import Clock
 from hashmatch.model.errors import invalid_field
 
 MAXIMUM_TAGS = 20
+# An indicator of more members than this gets the reaction at those that the body names first.
+_MAXIMUM_DESCRIPTORS = 100
 
 _NCMEC_TYPES = {
     Algorithm.MD5: "MD5",
@@ -53,7 +57,7 @@ class FeedbackOpinion(enum.IntEnum):
 class Feedback(NamedTuple):
     """One piece of feedback.
 
-    `source_key` is the body's key of the entry (NCMEC: MEMBER/ENTRY; ThreatExchange: the descriptor's id). `algorithm`
+    `source_key` is the body's key of the entry (NCMEC: MEMBER/ENTRY; ThreatExchange: the indicator's id). `algorithm`
     and `digest` say which of its hashes is meant; StopNCII knows entries by nothing else. `reason_id` is one of
     NCMEC's.
     """
@@ -162,13 +166,41 @@ async def _value(feed: FeedDefinition, clock: Clock, feedback: Feedback) -> None
 
 
 async def _reaction(feed: FeedDefinition, clock: Clock, feedback: Feedback) -> None:
-    descriptor = feedback.source_key
-    if not (descriptor.isascii() and descriptor.isdigit() and len(descriptor) <= 20):
-        raise invalid_field("source_key", "the number of the descriptor")
+    if not _is_number(feedback.source_key):
+        raise invalid_field("source_key", "the number of the indicator")
     affirmed = feedback.opinion is FeedbackOpinion.AFFIRMATIVE
     async with BODIES[feed.kind].connect(feed, clock) as client:
-        await client.send(
-            "POST",
-            client.url(f"/{descriptor}"),
-            data={"reactions": "HELPFUL" if affirmed else "DISAGREE_WITH_TAGS"},
-        )
+        descriptors = await _descriptors(client, feedback.source_key)
+        if not descriptors:
+            raise invalid_field("source_key", "the indicator has no descriptor to react to")
+        for descriptor in descriptors:
+            await client.send(
+                "POST",
+                client.url(f"/{descriptor}"),
+                data={"reactions": "HELPFUL" if affirmed else "DISAGREE_WITH_TAGS"},
+            )
+
+
+class _Descriptor(msgspec.Struct):
+    id: str
+
+
+class _Descriptors(msgspec.Struct):
+    data: list[_Descriptor]
+
+
+async def _descriptors(client: FeedClient, indicator: str) -> list[str]:
+    """The ids of what members say of an indicator, at most `_MAXIMUM_DESCRIPTORS` of them."""
+    url = client.url(f"/{indicator}/descriptors")
+    answer = await client.get(url, {"fields": "id", "limit": _MAXIMUM_DESCRIPTORS})
+    try:
+        found = [each.id for each in msgspec.json.decode(answer.content, type=_Descriptors).data]
+    except msgspec.MsgspecError as error:
+        raise malformed("descriptors", error) from None
+    if not all(map(_is_number, found)):
+        raise FeedError(FeedFailure.MALFORMED, "an id of a descriptor is no number")
+    return found[:_MAXIMUM_DESCRIPTORS]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20

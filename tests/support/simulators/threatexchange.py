@@ -10,6 +10,8 @@ from tests.support.simulators.body import Body, Entry, Reply, Request
 
 TOKEN = "1234567890|app-secret"
 GROUP = "1012185296055235"
+# Ids of indicators and of descriptors differ from each other and from the numbers of entries.
+_INDICATORS, _DESCRIPTORS = 9_000, 5_000
 
 
 @dataclass
@@ -27,6 +29,8 @@ class ThreatExchange(Body):
             return Reply(401)
         if request.method == "POST":
             return Reply(200, b'{"success": true}')
+        if request.path.endswith("/descriptors"):
+            return Reply(200, json.dumps(self._descriptors(request.path.split("/")[-2])).encode())
         if request.path.rstrip("/") != f"{self.path}/{GROUP}/threat_updates":
             return Reply(404)
         start = int(request.query.get("start_time", 0))
@@ -36,15 +40,21 @@ class ThreatExchange(Body):
             key=lambda each: each.changed_at,
         )
         page = wanted[: min(self.page, int(request.query["limit"]))]
-        answer: dict[str, object] = {"data": [self._update(entry) for entry in page]}
+        answer: dict[str, object] = {"data": [self.update(entry) for entry in page]}
         if len(page) < len(wanted):
             query = {**request.query, "after": repr(page[-1].changed_at), "access_token": TOKEN}
             answer["paging"] = {"next": f"{self.url}/{GROUP}/threat_updates/?{urlencode(query)}"}
         return Reply(200, json.dumps(answer).encode() + b" " * self.padding)
 
-    def _update(self, entry: Entry) -> dict[str, object]:
+    def _descriptors(self, indicator: str) -> dict[str, object]:
+        """What members say of an indicator: one of them, unless there is no such entry."""
+        number = int(indicator) - _INDICATORS
+        return {"data": [{"id": str(_DESCRIPTORS + number)}] if number in self.entries else []}
+
+    def update(self, entry: Entry) -> dict[str, object]:
+        """How the body tells of an entry."""
         update: dict[str, object] = {
-            "id": str(9_000 + entry.number),
+            "id": str(_INDICATORS + entry.number),
             "indicator": entry.digests["md5"].hex(),
             "type": "HASH_MD5",
             "last_updated": int(entry.changed_at),
@@ -52,7 +62,7 @@ class ThreatExchange(Body):
         }
         if not entry.withdrawn:
             descriptor = {
-                "id": str(5_000 + entry.number),
+                "id": str(_DESCRIPTORS + entry.number),
                 "owner": {"id": "77", "name": "An app"},
                 "status": self.label_of(entry),
                 "tags": [entry.label],

@@ -173,14 +173,14 @@ def test_a_query_beyond_the_work_limit_is_given_up_and_the_others_are_answered(c
     codes = np.unique(np.concatenate([family, uniform(100, seed=11)]), axis=0)
     index = HammingIndex(codes)
     queries = np.concatenate([uniform(100, seed=11)[:3], family[:1], uniform(100, seed=11)[3:5]])
-    limit = 300
-    found = index.search(queries, MAXIMUM_DISTANCE, limit)
-    # Compared one by one, a list larger than the limit is beyond it for everybody.
-    assert found.exceeded.tolist() == ([3] if chunks else list(range(6)))
-    assert 3 not in found.queries
-    if chunks:
-        whole = index.search(queries, MAXIMUM_DISTANCE)
-        assert outcome(found) == [each for each in outcome(whole) if each[0] != 3]
+    whole = outcome(index.search(queries, MAXIMUM_DISTANCE))
+    # The family is met in one chunk after the other: the limit comes before the first match, or after many.
+    for limit in (300, 450, 900, 1_500):
+        found = index.search(queries, MAXIMUM_DISTANCE, limit)
+        # Compared one by one, a list larger than the limit is beyond it for everybody.
+        given_up = [3] if chunks else list(range(6)) if limit < len(codes) else []
+        assert found.exceeded.tolist() == given_up
+        assert outcome(found) == [each for each in whole if each[0] not in given_up]
     assert not len(index.search(queries, MAXIMUM_DISTANCE, 1_000_000).exceeded)
 
 

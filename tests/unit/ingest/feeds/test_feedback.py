@@ -6,11 +6,14 @@ import json
 
 import pytest
 
+from hashmatch.formats.delivery import ParserOptions
+from hashmatch.formats.registry import open_parser
 from hashmatch.ingest.feeds.errors import FeedError
 from hashmatch.ingest.feeds.feedback import Feedback, FeedbackOpinion, send_feedback
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import SystemClock
 from hashmatch.model.errors import HashmatchError
+from tests.support.simulators.body import Entry
 from tests.support.simulators.ncmec import Ncmec
 from tests.support.simulators.stopncii import StopNcii
 from tests.support.simulators.tech_against_terrorism import TechAgainstTerrorism
@@ -66,13 +69,34 @@ async def test_a_value_and_tags_to_stopncii(simulate, define, opinion, value):
     assert json.loads(request.body) == {"count": 1, "hashFeedbacks": [stated]}
 
 
+def key_in_a_delivery(body: ThreatExchange, entry: Entry) -> str:
+    """The key that an entry has in our lists, and so in our answers."""
+    parser = open_parser("threatexchange", ParserOptions())
+    delivery = json.dumps({"data": [body.update(entry)]}).encode()
+    (keyed,) = (keyed for part in (parser.feed(delivery), parser.finish()) for chunk in part for keyed in chunk.keyed)
+    return keyed.key
+
+
 @pytest.mark.parametrize(("opinion", "reaction"), [(RIGHT, b"HELPFUL"), (WRONG, b"DISAGREE_WITH_TAGS")])
 async def test_a_reaction_to_threatexchange(simulate, define, opinion, reaction):
+    """An entry's key is that of the indicator; what takes reactions is what its members say of it."""
     body = simulate(ThreatExchange)
-    await send_feedback(define(body), SystemClock(), Feedback(opinion, "5001"))
-    (request,) = body.requests
-    assert (request.method, request.path, request.query) == ("POST", "/v21.0/5001", {})
+    body.publish(1)
+    (entry,) = body.entries.values()
+    key = key_in_a_delivery(body, entry)
+    await send_feedback(define(body), SystemClock(), Feedback(opinion, key))
+    asked, request = body.requests
+    assert (asked.method, asked.path, asked.query["fields"]) == ("GET", f"/v21.0/{key}/descriptors", "id")
+    assert (request.method, request.path, request.query) == ("POST", f"/v21.0/{5_000 + entry.number}", {})
     assert request.body == b"reactions=" + reaction
+
+
+async def test_an_indicator_without_descriptors_takes_no_reaction(simulate, define):
+    body = simulate(ThreatExchange)
+    with pytest.raises(HashmatchError) as caught:
+        await send_feedback(define(body), SystemClock(), Feedback(WRONG, "9999"))
+    assert caught.value.fields.keys() == {"source_key"}
+    assert [request.method for request in body.requests] == ["GET"]
 
 
 @pytest.mark.parametrize(
