@@ -21,6 +21,7 @@ _FALSE = frozenset({"n", "no", "f", "false", "0", ""})
 _PICTURE, _VIDEO = Algorithm.PDQ, Algorithm.VPDQ
 _SIZES = {algorithm: algorithm.digest_size for algorithm in Algorithm}
 _EMPTY_FILES = frozenset(EMPTY_FILE_DIGESTS.values())
+_OFFSET_AND_Z = re.compile(r"[+-][0-9]{2}:?[0-9]{2}Z$", re.ASCII)
 # Ten digits last until 2286; more of them are milliseconds.
 _UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
 
@@ -82,13 +83,18 @@ def at_most(text: str, reason: str) -> str:
 
 
 def moment_of(text: str) -> datetime | None:
-    """The moment in UTC that `text` states by ISO 8601, without a zone by UTC; None for blank."""
+    """The moment in UTC that `text` states by ISO 8601, without a zone by UTC; None for blank.
+
+    Tools are about that write a Z behind an offset; the offset then counts.
+    """
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
+        if _OFFSET_AND_Z.search(text):
+            return moment_of(text[:-1])
         raise Refused("bad-date") from None
 
 

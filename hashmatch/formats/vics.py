@@ -5,13 +5,15 @@ How a document is read:
 * Its OData metadata, which have to come before `value`, state the version, whether `value` holds media or cases with
   media inside, and from 2.0 on the country, on which the scale of the categories depends: the scheme is `vics:us`,
   `vics:uk`, `vics:default`. Versions before name none: then the scheme is the stated one, or `vics`.
-* The key is the `MediaID`, in cases behind the `CaseID` and a slash. A record without them is an entry of its own.
+* The key is the `MediaID`, in cases behind the `CaseID` and a slash. A record without them is an entry of its own, and
+  so is one with the `MediaID` 0: tools write it that do not number media, and as a key it would make one entry of all.
 * `Category` 0 is a category. Where it is blank or null, the label is the one stated for the delivery.
 * A fingerprint that cannot be read is refused alone, and so is a date, a yes or no, a series or a tag.
 * A record that is no JSON, or larger than 1 MiB, is refused as a whole; the one after it is read.
 
 `nist-vics` is for the set of harmless files that NIST publishes as VICS 1.2. Nothing in it says so: it is told by its
-version and by having nothing but category 0, without PhotoDNA or any flag. `vics` refuses such a document.
+version and by having nothing but the categories 0 and 8, which no scale has for what may not be, without PhotoDNA or
+any flag. `vics` refuses such a document.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ _CONTEXT = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _HARMLESS_VERSION = "1.2"
-_HARMLESS_CATEGORY = "0"
+# What NIST writes is 8; 0 says that nobody has put it into a category.
+_HARMLESS_CATEGORIES = ("0", "8")
+# What stands where media are not numbered.
+_NO_NUMBER = "0"
 _MD5, _SHA1, _PHOTODNA = Algorithm.MD5, Algorithm.SHA1, Algorithm.PHOTODNA
 _ALGORITHMS = {"pdna": _PHOTODNA}
 _FLAG_WORDS = ("victim-identified", "offender-identified", "distributed", "precategorized")
@@ -111,8 +116,9 @@ class VicsParser:
         self._utf8.check_whole()
         if self._version == _HARMLESS_VERSION and self.tally.records and not self._harmful and not self._known_good:
             raise DeliveryError(
-                f"VICS {self._version} with nothing but category {_HARMLESS_CATEGORY}, no PhotoDNA and no flag is how "
-                "NIST publishes harmless files, which no list may hold; as a corpus to vet against it is nist-vics"
+                f"VICS {self._version} with nothing but the categories {' and '.join(_HARMLESS_CATEGORIES)}, no "
+                "PhotoDNA and no flag is how NIST publishes harmless files, which no list may hold; as a corpus to vet "
+                "against it is nist-vics"
             )
         if not self._collector.is_empty:
             yield self._collector.take()
@@ -219,7 +225,7 @@ class VicsParser:
         key = self._key(media, case_id)
         category = at_most(_text_of(media.category), "label-too-long")
         flags = self._flags(record, media)
-        if category != _HARMLESS_CATEGORY or flags or media.photodna:
+        if category not in _HARMLESS_CATEGORIES or flags or media.photodna:
             self._harmful += 1
             if self._known_good:
                 raise Refused("not-known-good")
@@ -248,6 +254,8 @@ class VicsParser:
 
     def _key(self, media: _Media, case_id: str) -> str:
         key = _text_of(media.media_id)
+        if key == _NO_NUMBER:
+            return ""
         if self._holds_cases and key:
             key = f"{case_id}{KEY_SEPARATOR}{key}" if case_id else ""
         return at_most(key, "key-too-long")

@@ -181,6 +181,11 @@ def test_the_odata_count_declares_the_records(reading_of):
     assert reading_of(document(media())).tally.declared_records is None
 
 
+def test_an_offset_counts_also_before_a_needless_z(reading_of):
+    (added,) = reading_of(document(media(DateUpdated="2020-03-01T01:30:00.000+02:00Z"))).added
+    assert added[2].updated_on == "2020-02-29"
+
+
 def test_dates_of_older_odata(reading_of):
     (added,) = reading_of(document(media(DateUpdated="/Date(1490000000000+0100)/"))).added
     assert added[2].updated_on == "2017-03-20"
@@ -207,22 +212,49 @@ def test_deliveries_that_are_refused(reading_of, text, message):
     assert message in reading_of(text).error
 
 
-HARMLESS = document(*(media(MediaID=number, Category=0) for number in range(3)), context=V1.format("1.2", "Media"))
+def harmless(number, category=8):
+    """A record in the shape of NIST's: media are not numbered, sizes are texts, files are named inside."""
+    md5 = f"{number:08x}" * 4
+    return {
+        "odata.id": f'Media("{md5}")',
+        "MediaFiles@odata.navigationLinkUrl": f"/Media({md5})/MediaFiles",
+        "MediaFiles": [
+            {"MD5": md5, "FileName": "a.art", "FilePath": "A game's/data", "Media@odata.navigationLinkUrl": ""}
+        ],
+        "MediaID": 0,
+        "MD5": md5,
+        "SHA1": f"{number:08x}" * 5,
+        "Category": category,
+        "MediaSize": "488",
+    }
 
 
-def test_the_harmless_files_of_nist_are_no_list(reading_of):
-    assert "nist-vics" in reading_of(HARMLESS).error
+HARMLESS = document(*map(harmless, range(1, 4)), context=V1.format("1.2", "Media"))
+
+
+@pytest.mark.parametrize("category", [0, 8, "8"])
+def test_the_harmless_files_of_nist_are_no_list(reading_of, category):
+    records = [harmless(number, category) for number in range(1, 4)]
+    assert "nist-vics" in reading_of(document(*records, context=V1.format("1.2", "Media"))).error
+
+
+def test_media_that_are_not_numbered_are_not_one_entry(read):
+    """NIST's are all number 0: as a key it would leave the last of millions."""
+    assert not read(open_parser("nist-vics", ParserOptions()), [HARMLESS.encode()]).keyed
+    cases = document({"CaseID": "c", "Media": [media(MediaID="0"), media(MediaID=0)]}, context=V2.format("UK", "Cases"))
+    reading = read(VicsParser(ParserOptions()), [cases.encode()])
+    assert (len(reading.added), reading.keyed) == (2, [])
 
 
 @pytest.mark.parametrize("fields", [{"Category": 1}, {"VictimIdentified": "true"}, {"Category": None}])
 def test_one_other_record_makes_it_a_list(reading_of, fields):
-    records = [media(MediaID=number, Category=0) for number in range(3)]
+    records = [media(MediaID=number + 1, Category=0) for number in range(3)]
     records[1].update(fields)
     assert len(reading_of(document(*records, context=V1.format("1.2", "Media"))).added) == 3
 
 
 def test_as_a_corpus_the_harmless_files_are_read_and_nothing_else(read):
-    assert len(read(open_parser("nist-vics", ParserOptions()), [HARMLESS.encode()]).added) == 3
+    assert len(read(open_parser("nist-vics", ParserOptions()), [HARMLESS.encode()]).added) == 6
     text = document(media(Category=0), media(Category=2), context=V1.format("1.2", "Media"))
     assert read(open_parser("nist-vics", ParserOptions()), [text.encode()]).tally.quarantined == {"not-known-good": 1}
 
