@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hashmatch_client import ConfigurationError
-from hashmatch_client.cli.text import Cell, counted, printable
+from hashmatch_client.cli.text import Cell, counted, printable, words
 
 from hashmatch.admin.delivery import Delivery, open_delivery
 from hashmatch.admin.documents import Document
@@ -151,6 +151,7 @@ class _Inspection:
             "bytes_expanded": self._expanded,
             "records": tally.records,
             "declared_records": tally.declared_records,
+            "declared_nature": None if tally.declared_nature is None else tally.declared_nature.name,
             "read": tally.read,
             "quarantined": tally.quarantined.total(),
             "removals": tally.removals,
@@ -209,6 +210,8 @@ def _facts(document: dict[str, Any]) -> Iterable[tuple[str, str]]:
     inside = f", {counted(expanded, 'byte')} expanded" if expanded != document["bytes"] else ""
     yield "file", counted(document["bytes"], "byte") + inside
     yield "SHA-256", document["sha256"]
+    if document["declared_nature"] is not None:
+        yield "nature", words(document["declared_nature"])
     declared = document["declared_records"]
     agrees = (
         ""

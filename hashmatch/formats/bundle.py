@@ -118,6 +118,7 @@ class BundleParser:
         try:
             if self.header is None:
                 self.header = _header_of(line)
+                self.tally.declared_nature = self.header.definition.nature
                 return
             decoded: Any = self._decode(line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):

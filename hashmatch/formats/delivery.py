@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Statement
 
 EXAMPLES_PER_REASON = 10
@@ -75,13 +76,15 @@ class Tally:
     `records` counts lines or rows that are neither blank nor comments. `read` counts fingerprints met; a record without
     any fingerprint (and that is no removal by key) counts as one that is quarantined. `removals` counts records that
     only remove. So read = fingerprints handed out that add + quarantined + removals. `declared_records` is how many
-    records the delivery itself says that it has, None if it does not say.
+    records the delivery itself says that it has, `declared_nature` what it says that they are about; None if it does
+    not say.
     """
 
     records: int = 0
     read: int = 0
     removals: int = 0
     declared_records: int | None = None
+    declared_nature: ListNature | None = None
     quarantined: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[int]] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 
 from hashmatch.formats.containers import OpenedParser
-from hashmatch.formats.delivery import ParserOptions
+from hashmatch.formats.delivery import ParserOptions, Tally
 from hashmatch.formats.registry import format_named, open_parser
 from hashmatch.ingest.assembly import Assembler
 from hashmatch.ingest.changes import Changes, RowsChange, changes_of
@@ -175,8 +175,10 @@ class Stager:
                 size += len(data)
                 for chunk in parser.feed(data):
                     assembler.add(chunk)
+                check_declared_nature(parser.tally, state.definition)
         for chunk in parser.finish():
             assembler.add(chunk)
+        check_declared_nature(parser.tally, state.definition)
         entries = assembler.finish(parser.statements)
         current = CurrentList(state, manifest.placement, self._store.segments)
         before = sum(current.counts.values())
@@ -207,6 +209,20 @@ def check_nature_of(format_name: str, definition: ListDefinition) -> None:
     if format_named(format_name).known_good and definition.nature.is_served:
         raise invalid_field(
             "header.format", f"{format_name} carries known-good files: only a list of the nature known-good takes them"
+        )
+
+
+def check_declared_nature(tally: Tally, definition: ListDefinition) -> None:
+    """Raise `HashmatchError` for a delivery that says itself that it is about something else than the list.
+
+    A match on exploitative or on test material must never read as one on illegal material.
+    """
+    declared = tally.declared_nature
+    if declared is not None and not definition.nature.takes(declared):
+        raise invalid_field(
+            "header.list_id",
+            f"the delivery says that it is of the nature {declared.title}, which a list of the nature "
+            f"{definition.nature.title} does not take",
         )
 
 

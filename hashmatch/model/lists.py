@@ -36,6 +36,18 @@ class ListNature(enum.IntEnum):
         """Whether answers are given from lists of this nature."""
         return self is not ListNature.KNOWN_GOOD
 
+    @property
+    def title(self) -> str:
+        """The name that people write, for example known-good."""
+        return self.name.lower().replace("_", "-")
+
+    def takes(self, declared: ListNature) -> bool:
+        """Whether a list of this nature may carry what its body says is of the nature `declared`.
+
+        One of the nature TEST may carry anything: what it says is not taken for a finding.
+        """
+        return self in (declared, ListNature.TEST)
+
 
 class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator states about a list. `max_age` is in seconds; an older list gives no negatives.

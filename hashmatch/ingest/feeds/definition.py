@@ -127,8 +127,8 @@ class FeedDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return f"system:feed:{self.name}"
 
     def fits(self, nature: ListNature) -> bool:
-        """Whether a list of that nature may carry these data. One of the nature TEST may carry any."""
-        return nature is ListNature.TEST or self.nature in (None, nature)
+        """Whether a list of that nature may carry these data."""
+        return self.nature is None or nature.takes(self.nature)
 
 
 def load_definitions(file: Path) -> tuple[FeedDefinition, ...]:

@@ -38,7 +38,7 @@ class FeedRound:
         Raises `FeedError` WRONG_NATURE if the list is of another nature than what the body publishes.
         """
         if not feed.fits(state.definition.nature):
-            published = "" if feed.nature is None else feed.nature.name.lower().replace("_", "-")
+            published = "" if feed.nature is None else feed.nature.title
             raise FeedError(FeedFailure.WRONG_NATURE, f"the body publishes {published} material, the list is for other")
         self._feed = feed
         self._body = body

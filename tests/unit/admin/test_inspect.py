@@ -12,7 +12,9 @@ import pytest
 from hashmatch.admin.exits import Exit
 from hashmatch.admin.main import main
 from hashmatch.admin.parser import _FORMATS
+from hashmatch.formats.bundle import VERSION, BundleHeader, written
 from hashmatch.formats.registry import FORMATS
+from hashmatch.model.lists import ListDefinition, ListNature
 
 MD5 = hashlib.md5(b"a benign file").hexdigest()
 PDQ = hashlib.sha256(b"a benign picture").hexdigest()
@@ -54,6 +56,7 @@ def test_it_says_what_is_in_a_delivery(inspect):
         "bytes_expanded": len(data),
         "records": 3,
         "declared_records": 4,
+        "declared_nature": None,
         "read": 3,
         "quarantined": 1,
         "removals": 1,
@@ -127,6 +130,16 @@ def test_corpora_of_known_good_files_are_marked(inspect):
     code, out, _ = inspect(f'"SHA-1","MD5","CRC32"\n{row}\n'.encode())
     assert code is Exit.DONE
     assert "never a list of illegal content" in out
+
+
+def test_what_a_bundle_says_that_it_is_of_is_shown(inspect):
+    definition = ListDefinition(list_id="a", body="b", nature=ListNature.SELF_REPORTED, max_age=1.0)
+    header = BundleHeader(hashmatch_bundle=VERSION, definition=definition, generation=1, as_of=1.0)
+    data = b"".join(written(header, [], []))
+    _, out, _ = inspect(data)
+    assert "nature           self reported" in out
+    _, out, _ = inspect(data, "--output", "json")
+    assert json.loads(out)["declared_nature"] == "SELF_REPORTED"
 
 
 def test_standard_input(monkeypatch, tmp_path):

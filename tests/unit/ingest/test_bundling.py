@@ -18,6 +18,7 @@ from hashmatch.ingest.bundling import bundle_of
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import Stager
 from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.lists import ListNature
 from hashmatch.model.vetting import DeliveryMode, VettingPolicy
 from hashmatch.store.store import Store
 from hashmatch.trust.sealing import KEY_SIZE, SealingKey
@@ -91,6 +92,41 @@ def test_the_header_says_whose_list_it_is(office):
     header = exported(office).splitlines()[0]
     assert b'"body":"body of list"' in header
     assert b'"nature":1' in header
+
+
+@pytest.mark.parametrize("nature", ListNature)
+@pytest.mark.parametrize("other", ListNature)
+def test_a_bundle_goes_to_a_list_of_its_own_nature_or_to_a_test_list(office, elsewhere, nature, other):
+    office.define(nature=nature)
+    elsewhere.define(nature=other)
+    office.deliver_hashes([digest("md5", 1)])
+    bundle = exported(office)
+    if other in (nature, ListNature.TEST):
+        imported(elsewhere, bundle)
+        assert content(exported(elsewhere)) == content(bundle)
+        return
+    with pytest.raises(HashmatchError, match=f"nature {nature.title}") as caught:
+        elsewhere.stage([bundle], format="bundle")
+    assert caught.value.reason is ErrorReason.INVALID_FIELD
+    assert list(caught.value.fields) == ["header.list_id"]
+    assert elsewhere.store.stagings.all() == []
+
+
+def test_a_bundle_of_another_nature_is_not_read_to_its_end(office, elsewhere):
+    office.define(nature=ListNature.EXPLOITATIVE)
+    elsewhere.define()
+    office.deliver_hashes(digest("md5", number) for number in range(3_000))
+    bundle = exported(office)
+    asked = []
+
+    def pieces():
+        for start in range(0, len(bundle), 1 << 16):
+            asked.append(start)
+            yield bundle[start : start + (1 << 16)]
+
+    with pytest.raises(HashmatchError, match="nature exploitative"):
+        elsewhere.stage(pieces(), format="bundle")
+    assert len(asked) == 1
 
 
 def test_what_is_not_there_is_told(office):
