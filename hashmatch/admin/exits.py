@@ -25,6 +25,7 @@ class Exit(enum.IntEnum):
     UNAVAILABLE = 3
     NOT_PERMITTED = 4
     REFUSED = 5
+    WARNED = 6
     INTERRUPTED = 130
 
 
@@ -35,6 +36,7 @@ exit codes:
   3    the server is unavailable, overloaded or too slow
   4    the server does not permit it
   5    refused as things stand: a gate is not met, approvals are missing, the report or the list has changed
+  6    nothing is broken, but something will be (doctor)
   1    anything else
   130  interrupted
 

@@ -28,7 +28,7 @@ _FORMATS = (
     "columns",
     "hash-text",
 )
-_FILE_OPTIONS = {"file", "hashes_file", "profile", "ca_file", "cert_file", "key_file"}
+_FILE_OPTIONS = {"file", "hashes_file", "profile", "config", "ca_file", "cert_file", "key_file"}
 
 _DOCUMENT = ("table", "json")
 _ROWS = ("table", "json", "jsonl", "csv")
@@ -81,6 +81,7 @@ def build_parser() -> Parser:
     _add_withdraw(commands)
     _add_history(commands)
     _add_feed(_group(commands, "feed", "run feeds, see how they stand, give their bodies feedback"))
+    _add_doctor(commands)
     return parser
 
 
@@ -378,6 +379,34 @@ def _add_feed(commands: Any) -> None:
 
 def _add_feed_name(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="the feed; `feed status` names them")
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "doctor",
+        ("doctor", "doctor"),
+        "say what is wrong with a server and how to mend it, on its own machine",
+        "Examine a server's configuration, data directory, keys, certificates, store, clock and lists. It asks\n"
+        "nothing of the server and changes nothing, and works whether or not server and store run. Run it as the\n"
+        "server's user. Exits with 1 for an error, 6 if there are only warnings.",
+    )
+    _add_configuration(parser)
+    _add_output(parser, _DOCUMENT)
+
+
+def _add_configuration(parser: Parser) -> None:
+    """What commands have that work on the server's own machine."""
+    server = parser.add_argument_group("the server's configuration")
+    server.add_argument("--config", metavar="FILE", help="its TOML file (or HASHMATCH_CONFIG)")
+    server.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="SECTION.KEY=VALUE",
+        help="any setting, as for hashmatch-server; may be repeated",
+    )
 
 
 def _group(commands: Any, name: str, text: str) -> Any:

@@ -20,6 +20,14 @@ class StoreUnavailableError(Exception):
     """The store did not answer, or not in time, or refused."""
 
 
+class StoreRefusedError(StoreUnavailableError):
+    """The store answered, with an error."""
+
+    def __init__(self, message: str, *, for_lack_of_permission: bool) -> None:
+        super().__init__(message)
+        self.for_lack_of_permission = for_lack_of_permission
+
+
 class StoreMisconfiguredError(Exception):
     """The store runs with settings under which it would lose data silently."""
 
@@ -145,6 +153,10 @@ class Connection:
         self._run(lambda: listener.subscribe(channel))
         return Subscription(listener)
 
+    def ask(self, *command: str | bytes) -> Any:
+        """What the store answers to a command, for looking into it. Raises `StoreRefusedError` as well."""
+        return self._run(lambda: self._client.execute_command(*command))
+
     def wait_for_disk(self) -> None:
         """Wait until what was written is in the append-only file, where the store keeps one (WAITAOF, Redis 7.2)."""
         try:
@@ -181,7 +193,7 @@ class Connection:
         except (redis.RedisError, OSError) as error:
             if isinstance(error, redis.TimeoutError):
                 self._resting_until = time.monotonic() + self._rest
-            raise StoreUnavailableError(_describe(error)) from error
+            raise _failure(error) from error
 
 
 class Subscription:
@@ -195,11 +207,18 @@ class Subscription:
         try:
             return self._listener.get_message(timeout=seconds) is not None
         except (redis.RedisError, OSError) as error:
-            raise StoreUnavailableError(_describe(error)) from error
+            raise _failure(error) from error
 
     def close(self) -> None:
         """Stop listening."""
         self._listener.close()
+
+
+def _failure(error: Exception) -> StoreUnavailableError:
+    if isinstance(error, redis.ResponseError):
+        denied = isinstance(error, redis.exceptions.NoPermissionError)
+        return StoreRefusedError(_describe(error), for_lack_of_permission=denied)
+    return StoreUnavailableError(_describe(error))
 
 
 def _describe(error: Exception) -> str:

@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -155,6 +156,19 @@ class EmbeddedValkey:
     ) -> None:
         self.stop()
 
+    @staticmethod
+    def url_in(data_dir: Path) -> str:
+        """Where the Valkey on `data_dir` listens, or listened last; empty if there never was one.
+
+        For looking into a store that another process runs.
+        """
+        try:
+            configuration = (data_dir.absolute() / "valkey" / "valkey.conf").read_text("utf-8")
+        except OSError:
+            return ""
+        found = re.search(r'^unixsocket "(.*)"$', configuration, re.MULTILINE)
+        return f"unix://{_unquoted(found[1])}" if found else ""
+
     def _take_lock(self) -> IO[bytes]:
         lock = (self._directory / "lock").open("ab")
         give_up = time.monotonic() + _LOCK_PATIENCE
@@ -262,3 +276,8 @@ def _quoted(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+
+
+def _unquoted(text: str) -> str:
+    """What `_quoted` put between its quotes."""
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(text)))
