@@ -82,6 +82,8 @@ def build_parser() -> Parser:
     _add_history(commands)
     _add_feed(_group(commands, "feed", "run feeds, see how they stand, give their bodies feedback"))
     _add_doctor(commands)
+    _add_backup(commands)
+    _add_restore(commands)
     return parser
 
 
@@ -392,6 +394,41 @@ def _add_doctor(commands: Any) -> None:
         "server's user. Exits with 1 for an error, 6 if there are only warnings.",
     )
     _add_configuration(parser)
+    _add_output(parser, _DOCUMENT)
+
+
+def _add_backup(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "backup",
+        ("backup", "backup"),
+        "put everything of a server that its store does not hold into one file",
+        "Write the archive, the epoch floor, the audit log, the daily counts and the configuration of a server to one\n"
+        "file, on its own machine, while it runs or not. Says what is secret in it.",
+    )
+    parser.add_argument("file", metavar="FILE", help="where to write; compressed if it ends in .zst; must not exist")
+    parser.add_argument(
+        "--with-sealing-key",
+        action="store_true",
+        help="include the sealing key: whoever has the file has the lists then",
+    )
+    _add_configuration(parser)
+    _add_output(parser, _DOCUMENT)
+
+
+def _add_restore(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "restore",
+        ("backup", "restore"),
+        "put a backup back, whole or not at all",
+        "Verify a backup and put it into an empty data directory, on the machine of a server that does not run.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the backup")
+    parser.add_argument("--data-dir", metavar="DIRECTORY", help="the server's data directory; made where it is missing")
+    parser.add_argument("--configuration", metavar="DIRECTORY", help="where the configuration goes; must not exist")
+    parser.add_argument("--force", action="store_true", help="move what is in the data directory aside, into it")
+    parser.add_argument("--dry-run", action="store_true", help="verify the backup, and write nothing")
     _add_output(parser, _DOCUMENT)
 
 

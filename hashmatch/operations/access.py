@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hashmatch.ingest.worker import StoreAccess
 from hashmatch.service.config import Config
+from hashmatch.service.config_loader import ConfigurationError as ConfigurationError
 from hashmatch.service.config_loader import LoadedConfig, flag, load
 from hashmatch.service.secrets import read_password
 from hashmatch.store.embedded import EmbeddedValkey

@@ -20,6 +20,7 @@ from hashmatch.service.bundling import export_bundle
 from hashmatch.service.command_line import build_parser, flag_settings
 from hashmatch.service.config import Config
 from hashmatch.service.config_loader import ConfigurationError, LoadedConfig, load
+from hashmatch.service.data_directory import DataDirectoryError
 from hashmatch.service.listeners import ListenError
 from hashmatch.service.runner import Runner
 from hashmatch.service.secrets import SecretError
@@ -101,6 +102,7 @@ def _serve(loaded: LoadedConfig) -> int:
         ArchiveError,
         AuditError,
         ListenError,
+        DataDirectoryError,
         OSError,
     ) as error:
         return _fail(str(error))

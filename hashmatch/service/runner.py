@@ -34,6 +34,7 @@ from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.answering import Answering
 from hashmatch.service.changes import Changes
 from hashmatch.service.config import Config
+from hashmatch.service.data_directory import data_directory
 from hashmatch.service.feeds import Feeds, feed_definitions
 from hashmatch.service.health import Health
 from hashmatch.service.importer import Importer
@@ -103,7 +104,7 @@ class Runner:
 
     async def _start(self) -> None:
         config = self._config
-        data_dir = _data_directory(config)
+        data_dir = data_directory(config)
         await asyncio.to_thread(warm_up)
         access = self._open_store_access(data_dir)
         archive = Archive(Path(access.archive)) if access.archive else None
@@ -327,9 +328,3 @@ def _limits(config: Config) -> Nearness:
         work_limit=matching.search_work_limit,
         maximum_confirmed=matching.maximum_near_values,
     )
-
-
-def _data_directory(config: Config) -> Path:
-    directory = Path(config.server.data_dir).absolute()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
