@@ -24,7 +24,10 @@ def check_store(config: Config, store: Store) -> Iterator[Finding]:
     """What is to be said of the store. Ends after the first finding if it does not answer."""
     try:
         facts = inspect_store(store.connection, store.keys)
-        refused = list(refused_commands(store.connection, store.keys, writing=bool(config.server.admin_listen)))
+        writing, counting = bool(config.server.admin_listen), config.counts.enabled
+        refused = list(
+            dict.fromkeys(refused_commands(store.connection, store.keys, writing=writing, counting=counting))
+        )
     except StoreUnavailableError as error:
         yield unreachable(config, error)
         return

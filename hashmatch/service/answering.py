@@ -16,9 +16,11 @@ from hashmatch.matching.scope import Scope, View, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.classification import classification_map
 from hashmatch.model.clock import Clock
+from hashmatch.model.counts import MATCHED
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import match_messages, messages
+from hashmatch.service.daily_counts import DailyCounts
 from hashmatch.service.metrics import Metrics
 from hashmatch.v1 import common_pb2
 
@@ -55,8 +57,11 @@ class Question(Protocol[A]):
 class Answering:
     """What every matching call shares: the snapshot in use, threads for waiting, and the counts."""
 
-    def __init__(self, refresher: Refresher, clock: Clock, metrics: Metrics, *, threads: int) -> None:
+    def __init__(
+        self, refresher: Refresher, clock: Clock, metrics: Metrics, daily: DailyCounts, *, threads: int
+    ) -> None:
         self.refresher = refresher
+        self._daily = daily
         self.clock = clock
         self.metrics = metrics
         self._views: dict[Scope, View] = {}
@@ -168,12 +173,14 @@ class Answering:
     def count(self, served: Served, algorithm: Algorithm | None, finding: Finding, amount: int) -> None:
         """Count `amount` hashes of an algorithm, None for an unknown one, that share a finding."""
         self.metrics.count_hashes(algorithm, finding.verdict, amount)
+        self._daily.count_verdict(algorithm, finding.verdict, amount)
         if finding.verdict is Verdict.NOT_DETERMINED:
             self.count_causes(finding.causes, amount)
         elif finding.verdict is Verdict.MATCH and algorithm is not None:
             for list_id in {opinion.list_id for opinion in finding.opinions}:
                 nature = served.snapshot.manifest.lists[list_id].definition.nature
                 self.metrics.count_matches(list_id, algorithm, nature, amount)
+                self._daily.count(list_id, algorithm, MATCHED, amount)
 
     def count_causes(self, causes: Iterable[Cause], amount: int) -> None:
         """Count hashes that were not determined, once for each kind of cause."""

@@ -376,6 +376,29 @@ class MetricsSection(Section, frozen=True, kw_only=True):
     ] = "127.0.0.1:9464"
 
 
+class CountsSection(Section, frozen=True, kw_only=True):
+    """Daily counts, for reports: how many hashes were asked about and matched, by list and algorithm. Never which."""
+
+    enabled: Annotated[
+        bool, Meta(description="Whether they are kept. Each server puts its own into the store, sealed.")
+    ] = True
+    flush_seconds: Annotated[
+        float,
+        Meta(
+            ge=1, le=3_600, description="How often they are kept: what a server that is killed counted since is lost."
+        ),
+    ] = 60.0
+    retention_days: Annotated[
+        int,
+        Meta(
+            ge=40,
+            le=36_500,
+            description="How long a server with administration keeps them in `server.data_dir`, where it copies those "
+            "of all servers. The store keeps them for 40 days.",
+        ),
+    ] = 1_830
+
+
 class LogsSection(Section, frozen=True, kw_only=True):
     """The log, one line an event, on standard error."""
 
@@ -399,4 +422,5 @@ class Config(Section, frozen=True, kw_only=True):
     vetting: VettingSection = VettingSection()
     feeds: FeedsSection = FeedsSection()
     metrics: MetricsSection = MetricsSection()
+    counts: CountsSection = CountsSection()
     logs: LogsSection = LogsSection()

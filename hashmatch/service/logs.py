@@ -54,6 +54,7 @@ class Event(enum.StrEnum):
     MAINTENANCE_DONE = "maintenance-done"
     MAINTENANCE_FAILED = "maintenance-failed"
     POLICY_RELAXED = "policy-relaxed"
+    COUNTS_NOT_KEPT = "counts-not-kept"
 
 
 def configure(*, level: str = "info", format: str = "json", stream: TextIO | None = None) -> None:  # noqa: A002

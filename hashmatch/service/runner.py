@@ -34,6 +34,7 @@ from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.answering import Answering
 from hashmatch.service.changes import Changes
 from hashmatch.service.config import Config
+from hashmatch.service.daily_counts import CountKeeper, DailyCounts
 from hashmatch.service.data_directory import data_directory
 from hashmatch.service.feeds import Feeds, feed_definitions
 from hashmatch.service.health import Health
@@ -51,6 +52,7 @@ from hashmatch.service.status_page import StatusPage
 from hashmatch.service.upkeep import Following, Maintenance
 from hashmatch.service.warm_up import warm_up
 from hashmatch.store.archive import Archive
+from hashmatch.store.counts import CountFiles
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.floor import EpochFloor
 from hashmatch.store.sources import BlockCache
@@ -128,8 +130,13 @@ class Runner:
         )
         changes = Changes(lambda: refresher.served)
         threads = min(_MATCHING_THREADS, config.store.maximum_connections)
-        answering = Answering(refresher, self._clock, self.metrics, threads=threads)
+        daily = DailyCounts(self._clock)
+        answering = Answering(refresher, self._clock, self.metrics, daily, threads=threads)
         self._ending.callback(answering.close)
+        if config.counts.enabled:
+            files = CountFiles(data_dir / "counts") if config.server.admin_listen else None
+            # Before the listeners, so that what is answered while they stop is counted.
+            self._in_background(CountKeeper(daily, store.counts, files, config.counts, self._clock).run())
         searching = Searching(_limits(config), config.access.distances, self._clock)
         self._ending.callback(searching.close)
         following = Following(

@@ -143,6 +143,10 @@ class Connection:
         """Remove one field of a hash."""
         self._run(lambda: self._client.hdel(key, field))
 
+    def expire(self, key: bytes, seconds: int) -> None:
+        """Delete a key `seconds` from now, whenever it was to be deleted before."""
+        self._run(lambda: self._client.expire(key, seconds))
+
     def publish(self, channel: bytes, message: bytes) -> None:
         """Tell subscribers; best effort."""
         self._run(lambda: self._client.publish(channel, message))

@@ -73,10 +73,11 @@ def inspect_store(connection: Connection, keys: Keys) -> StoreFacts:
     )
 
 
-def refused_commands(connection: Connection, keys: Keys, *, writing: bool) -> Iterator[str]:
+def refused_commands(connection: Connection, keys: Keys, *, writing: bool, counting: bool) -> Iterator[str]:
     """The commands that a server needs and the store's user may not run on the keys of this namespace.
 
-    `writing` is for a server with administration. Raises `StoreUnavailableError`.
+    `writing` is for a server with administration, `counting` for one that keeps daily counts. Raises
+    `StoreUnavailableError`.
     """
     block = keys.block_prefix(_NOBODY.decode()) + b"0"
     reading: tuple[tuple[str | bytes, ...], ...] = (
@@ -94,6 +95,9 @@ def refused_commands(connection: Connection, keys: Keys, *, writing: bool) -> It
         yield "SUBSCRIBE"
     finally:
         subscription.close()
+    if counting:
+        counts = keys.counts(_NOBODY.decode())
+        yield from _refused(connection, (("HSET", counts, _NOBODY, "", _NOBODY), ("EXPIRE", counts, "no number")))
     if not writing:
         return
     changing: tuple[tuple[str | bytes, ...], ...] = (

@@ -22,6 +22,10 @@ class Keys:
         """Who runs a feed at the moment."""
         return b"%b:f:%b" % (self._prefix, feed_id.encode("ascii"))
 
+    def counts(self, day: str) -> bytes:
+        """What was counted on a day."""
+        return b"%b:c:%b" % (self._prefix, day.encode("ascii"))
+
     def sets(self, segment_id: str) -> bytes:
         """A segment's statement sets."""
         return b"%b:s:%b" % (self._prefix, segment_id.encode("ascii"))

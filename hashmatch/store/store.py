@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashmatch.store.archive import Archive
 from hashmatch.store.connection import Connection
+from hashmatch.store.counts import CountStore
 from hashmatch.store.feeds import FeedStore
 from hashmatch.store.keys import Keys
 from hashmatch.store.manifest import ManifestStore
@@ -32,6 +33,7 @@ class Store:
         self.suppressions = SuppressionStore(connection, self.keys, sealing_key, archive)
         self.stagings = StagingStore(connection, self.keys, sealing_key)
         self.feeds = FeedStore(connection, self.keys, sealing_key)
+        self.counts = CountStore(connection, self.keys, sealing_key)
 
     def close(self) -> None:
         """Close the connection."""

@@ -20,6 +20,7 @@ from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.lists import ListNature
 from hashmatch.service import messages
 from hashmatch.service.answering import Answering
+from hashmatch.service.daily_counts import DailyCounts
 from hashmatch.service.match_messages import batch_response, bulk_response
 from hashmatch.service.metrics import Metrics
 from hashmatch.v1 import common_pb2, match_service_pb2
@@ -41,7 +42,9 @@ def ask(office: Office, clock, metrics: Metrics) -> Ask:
         snapshot = office.snapshot()
         header = office.store.manifests.header()
         served = Served(snapshot, header, clock.now(), clock.monotonic())
-        answering = Answering(SimpleNamespace(served=served, doubts=tuple), clock, metrics, threads=1)
+        answering = Answering(
+            SimpleNamespace(served=served, doubts=tuple), clock, metrics, DailyCounts(clock), threads=1
+        )
         try:
             view = answering.view(served, scope)
             opinions = partial(answering.opinions, view)
