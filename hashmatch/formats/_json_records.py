@@ -19,7 +19,7 @@ from ijson.common import ObjectBuilder
 
 from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._text import BLOCK_SIZE, Blocks, TextDecoder, head_text
-from hashmatch.formats._values import Refused, at_most
+from hashmatch.formats._values import Refused, at_most, count_of, decoded, text_of
 from hashmatch.formats.delivery import Chunk, DeliveryError, ParserOptions
 from hashmatch.model.opinions import Statement
 
@@ -113,7 +113,7 @@ class Counts:
 
     def add(self, value: Any) -> None:
         """Take the `count` of the next document, or whatever is in its place."""
-        count = value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+        count = count_of(value)
         if not self._documents:
             self.first = self.total = count
         else:
@@ -156,7 +156,7 @@ class _Documents:
         del self._events[:]
         yield from self._handed_out()
         if failed:
-            raise DeliveryError("this is not JSON", record=self._records + 1)
+            raise DeliveryError("this is not JSON, or has a number of more than 64 bits", record=self._records + 1)
 
     def finish(self) -> Iterator[Record | Refused]:
         """Take the end. Raises `DeliveryError` if a document is not whole, or there is none."""
@@ -267,24 +267,18 @@ def text_in(record: Record, name: str, reason: str = "value-too-long") -> str:
 
 def plain_text(value: Any) -> str:
     """The text that a value of JSON is. Raises `Refused` for objects, lists and fractions."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str):
-        raise Refused("bad-value")
-    if "\N{REPLACEMENT CHARACTER}" in value:
-        raise Refused("bad-encoding")
-    return value.strip()
+    return decoded(text_of(value))
 
 
 def listed(value: Any) -> list[Any]:
-    """The items of a list, of the `data` of an object as Graph APIs write it, or nothing."""
+    """The items of a list, of the `data` of an object as Graph APIs write it, or of nothing. Raises `Refused`."""
     if isinstance(value, dict):
         value = value.get("data")
-    return value if isinstance(value, list) else []
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Refused("bad-value")
+    return value
 
 
 def seconds_of(value: Any) -> float:
@@ -298,6 +292,7 @@ def seconds_of(value: Any) -> float:
             except ValueError:
                 return 0.0
             value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            return value if 0 < value < _MILLISECONDS_FROM else 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MILLISECONDS_FROM * 1_000:
         return 0.0
     return float(value) / 1_000 if value >= _MILLISECONDS_FROM else float(value)
@@ -308,16 +303,47 @@ def date_at(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat() if seconds else ""
 
 
-def flags_of(words: set[str]) -> tuple[str, ...]:
-    """Flags in order. Raises `Refused` if there are too many."""
-    words.discard("")
-    if len(words) > MAXIMUM_FLAGS:
-        raise Refused("too-many-flags")
-    return tuple(sorted(at_most(word, "value-too-long") for word in words))
+class Flags:
+    """The flags of one record: what cannot be read, or is too long, is refused alone."""
+
+    def __init__(self, collector: Collector, record: int) -> None:
+        self._collector = collector
+        self._record = record
+        self.words: set[str] = set()
+
+    def add(self, prefix: str, value: Any) -> None:
+        """Take the text of a value behind a prefix; nothing if it is blank."""
+        try:
+            if text := plain_text(value):
+                self.words.add(at_most(f"{prefix}{text}", "value-too-long"))
+        except Refused as refused:
+            self._collector.refuse(refused.reason, self._record)
+
+    def items(self, value: Any) -> list[Any]:
+        """The items of a list of which flags are made."""
+        try:
+            return listed(value)
+        except Refused as refused:
+            self._collector.refuse(refused.reason, self._record)
+            return []
+
+    def objects(self, value: Any) -> list[Record]:
+        """The objects of a list of objects."""
+        items = self.items(value)
+        found = [each for each in items if isinstance(each, dict)]
+        if len(found) < len(items):
+            self._collector.refuse("bad-value", self._record, len(items) - len(found))
+        return found
 
 
 def statement_of(scheme: str, default: Statement, label: str, flags: set[str], date: str) -> Statement:
-    """The statement of a record whose body has a scheme of its own; without a label, what the importer states."""
+    """The statement of a record whose body has a scheme of its own; without a label, what the importer states.
+
+    Raises `Refused` if there are too many flags.
+    """
+    if len(flags) > MAXIMUM_FLAGS:
+        raise Refused("too-many-flags")
+    words = tuple(sorted(flags))
     if label:
-        return Statement(label, scheme, default.jurisdiction, flags_of(flags), date)
-    return default._replace(scheme=default.scheme or scheme, flags=flags_of(flags), updated_on=date)
+        return Statement(label, scheme, default.jurisdiction, words, date)
+    return default._replace(scheme=default.scheme or scheme, flags=words, updated_on=date)

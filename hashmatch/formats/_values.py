@@ -8,7 +8,7 @@ import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, Algorithm, algorithm_named, is_degenerate
 from hashmatch.model.lists import MAXIMUM_TEXT
@@ -21,6 +21,9 @@ _FALSE = frozenset({"n", "no", "f", "false", "0", ""})
 _PICTURE, _VIDEO = Algorithm.PDQ, Algorithm.VPDQ
 _SIZES = {algorithm: algorithm.digest_size for algorithm in Algorithm}
 _EMPTY_FILES = frozenset(EMPTY_FILE_DIGESTS.values())
+_COUNT = re.compile(r"[0-9]{1,15}", re.ASCII)
+# Beyond this not every whole number is a float.
+_WHOLE = 1 << 53
 _OFFSET_AND_Z = re.compile(r"[+-][0-9]{2}:?[0-9]{2}Z$", re.ASCII)
 # Ten digits last until 2286; more of them are milliseconds.
 _UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
@@ -32,6 +35,41 @@ class Refused(Exception):  # noqa: N818
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def text_of(value: Any) -> str:
+    """The text of a scalar of JSON, stripped: numbers and booleans are their own text, null is blank.
+
+    Tools are about that write every number as a fraction: 1.0 is 1. Raises `Refused` for other fractions, and for lists
+    and objects.
+    """
+    if type(value) is str:
+        return value.strip()
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and abs(value) <= _WHOLE and value == int(value):
+        value = int(value)
+    if isinstance(value, int):
+        return str(value)
+    raise Refused("bad-value")
+
+
+def count_of(value: object) -> int | None:
+    """The number of records that `value`, a number or its text, declares; None if it declares none."""
+    if isinstance(value, str):
+        return int(value) if _COUNT.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return value
+
+
+def decoded(text: str) -> str:
+    """`text`, unless something in it could not be decoded."""
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        raise Refused("bad-encoding")
+    return text
 
 
 def truth_of(text: str) -> bool:

@@ -28,6 +28,8 @@ _STORED, _DEFLATED = 0, 8
 _ZIP64_EXTRA = 0x0001
 _IN_EXTRA = 0xFFFF_FFFF
 _MAXIMUM_MEMBERS = 1_000
+# How the names of files begin that come along: those that explain, and those that systems hide.
+_BESIDES = (b"readme", b".")
 # What the end record of zip64 may have besides what it must have.
 _MAXIMUM_SKIPPED = 1 << 20
 
@@ -56,7 +58,7 @@ class _Member:
     def is_delivery(self) -> bool:
         """Whether it is the file that the archive was made for."""
         base = self.name.rpartition(b"/")[2].lower()
-        return not (self.name.endswith(b"/") or self.name.startswith(b"__MACOSX/") or base.startswith(b"readme"))
+        return not (self.name.endswith(b"/") or self.name.startswith(b"__MACOSX/") or base.startswith(_BESIDES))
 
 
 def inflate(decompressor: zlib._Decompress, data: bytes, piece: int) -> Iterator[bytes]:

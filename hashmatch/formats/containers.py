@@ -31,6 +31,9 @@ else:
 PIECE = 262_144
 # The longest of the signatures by which containers are told.
 _SIGNATURE = 4
+# Tools that compress in parallel write frames of their own, which others skip, ahead of Zstandard's; their first byte
+# is any of 0x50 to 0x5f.
+_SKIPPABLE = b"\x2a\x4d\x18"
 _GZIP, _ZSTANDARD, _ZIP = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"PK"
 _GZIP_FORMAT = zlib.MAX_WBITS | 16
 # A window of 128 MiB, as `zstd --long` asks for at most without further options.
@@ -210,7 +213,7 @@ def _expander_for(head: bytes) -> Callable[[], Expander] | None:
     """What expands a container that begins with `head`; None if that is none."""
     if head.startswith(_GZIP):
         return GzipStream
-    if head.startswith(_ZSTANDARD):
+    if head.startswith(_ZSTANDARD) or (head[1:4] == _SKIPPABLE and head[0] & 0xF0 == 0x50):
         return ZstandardStream
     # A local header, or the end of an archive in which there is nothing.
     if head.startswith(_ZIP) and head[2:4] in (b"\x03\x04", b"\x05\x06"):

@@ -27,12 +27,14 @@ from hashmatch.formats._values import Refused, algorithm_of, at_most, digest_of,
 from hashmatch.formats._xml_stream import Part, XmlDocuments
 from hashmatch.formats.delivery import Chunk, ParserOptions
 from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.lists import MAXIMUM_TEXT
 from hashmatch.model.opinions import Statement
 
 NAMESPACE = "https://hashsharing.ncmec.org/hashsharing/v2"
 SCHEME = "ncmec"
 # Between the two ids of a key. A member's id has none, so that the first one in a key is this.
 KEY_SEPARATOR = "/"
+MAXIMUM_FLAGS = 64
 
 _GROUPS = frozenset({f"{NAMESPACE} images", f"{NAMESPACE} videos"})
 # The elements that are records, and whether they withdraw the entry.
@@ -53,7 +55,9 @@ _FEEDBACK = {
 }
 # The body's own name of a type, and types that it documents and that no comparison of ours serves.
 _ALGORITHMS = {"pdna": Algorithm.PHOTODNA}
-_NOT_SERVED = frozenset({"netclean", "tmkpdqf", "videntifier"})
+_NOT_SERVED = frozenset({"netclean", "tmkpdqf", "videntifier", "ssvhpdna", "ssvhsaferhash"})
+# In any case, because what is not recognised as a withdrawal would go on being served.
+_RECORDS_IN_ANY_CASE = {name.lower(): withdraws for name, withdraws in _RECORDS.items()}
 
 
 @dataclass(slots=True)
@@ -128,16 +132,19 @@ class NcmecParser:
         self.tally.records += 1
         entry = _entry_of(parts)
         try:
-            if name not in _RECORDS:
+            withdraws = _RECORDS.get(name)
+            if withdraws is None:
+                withdraws = _RECORDS_IN_ANY_CASE.get(name.lower())
+            if withdraws is None:
                 raise Refused("unknown-record")
-            self._take_entry(self.tally.records, entry, withdraws=_RECORDS[name])
+            self._take_entry(self.tally.records, entry, withdraws=withdraws)
         except Refused as refused:
             self._collector.refuse(refused.reason, self.tally.records, max(1, len(entry.fingerprints)))
 
     def _take_entry(self, record: int, entry: _Entry, *, withdraws: bool) -> None:
         key = _key_of(entry)
         label = at_most(entry.classification, "label-too-long")
-        flags = tuple(sorted(at_most(word, "value-too-long") for word in entry.feedback)) if entry.feedback else ()
+        flags = self._flags(record, entry.feedback) if entry.feedback else ()
         if not withdraws and not entry.fingerprints:
             raise Refused("no-fingerprint")
         updated_on, as_of = self._moment(record, entry.timestamp)
@@ -160,6 +167,15 @@ class NcmecParser:
                 self._collector.refuse(refused.reason, record)
         if taken:
             self._collector.add_key(record, key, as_of=as_of)
+
+    def _flags(self, record: int, feedback: set[str]) -> tuple[str, ...]:
+        """What other members said, of which a text that is too long is refused alone."""
+        too_long = {word for word in feedback if len(word) > MAXIMUM_TEXT}
+        if too_long:
+            self._collector.refuse("value-too-long", record, len(too_long))
+        if len(feedback) > MAXIMUM_FLAGS:
+            raise Refused("too-many-flags")
+        return tuple(sorted(feedback - too_long))
 
     def _moment(self, record: int, text: str) -> tuple[str, float]:
         """The date and the time in seconds since 1970; the time is 0 if it is not known."""

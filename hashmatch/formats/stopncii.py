@@ -6,7 +6,8 @@ How a record is read:
   a digest of the hash, so that a key shows no hash.
 * A record that is `Withdrawn` or `Deleted` withdraws its entry. The state of the later `lastModtimestamp` stands.
 * The label is `hashStatus`. What cases and service providers say of the hash are flags: `case:STATUS` without the
-  number of the case, `feedback:SOURCE:VALUE` and `feedback:SOURCE:tag:TAG`. Words that are not known are kept.
+  number of the case, `feedback:SOURCE:VALUE` and `feedback:SOURCE:tag:TAG`. Words that are not known are kept, those
+  that cannot be read are refused alone. Where there are too many, the tags are left out, then the sources.
 * `signalType` says what the hash is. Texts and URLs are no hashes of files, and TMK is not served: they are refused.
 """
 
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import hashlib
 
+from hashmatch.formats._collector import Collector
 from hashmatch.formats._json_records import (
+    MAXIMUM_FLAGS,
+    Flags,
     JsonRecordsParser,
     Record,
     begins_with_key,
     date_at,
-    listed,
     plain_text,
     statement_of,
     text_in,
@@ -70,21 +73,32 @@ class StopNciiParser(JsonRecordsParser):
         if status.casefold() in _GONE:
             self.collector.add_key(number, key, removed=True, as_of=as_of)
             return
-        statement = statement_of(SCHEME, self.collector.default, status, _flags(record), date_at(as_of))
+        statement = statement_of(
+            SCHEME, self.collector.default, status, _flags(record, self.collector, number), date_at(as_of)
+        )
         self.collector.add(algorithm, digest, self.collector.number(statement, number), number)
         self.collector.add_key(number, key, as_of=as_of)
 
 
-def _flags(record: Record) -> set[str]:
-    flags: set[str] = set()
+def _flags(record: Record, collector: Collector, number: int) -> set[str]:
+    """What cases and providers say. Of very many words the tags go, then who said what: the hash is not dropped."""
+    flags, tags, values = (Flags(collector, number) for _ in range(3))
     cases = record.get("caseNumbers")
-    if isinstance(cases, dict):
-        flags.update(f"case:{plain_text(status)}" for status in cases.values())
-    for feedback in listed(record.get("CSPFeedbacks")):
-        if not isinstance(feedback, dict):
-            raise Refused("bad-value")
-        whose = f"feedback:{text_in(feedback, 'source')}"
-        if value := text_in(feedback, "feedbackValue"):
-            flags.add(f"{whose}:{value}")
-        flags.update(f"{whose}:tag:{plain_text(tag)}" for tag in listed(feedback.get("tags")))
-    return flags
+    for status in flags.items(list(cases.values()) if isinstance(cases, dict) else cases):
+        flags.add("case:", status)
+    for feedback in flags.objects(record.get("CSPFeedbacks")):
+        value = feedback.get("feedbackValue")
+        try:
+            whose = f"feedback:{text_in(feedback, 'source')}:"
+        except Refused as refused:
+            collector.refuse(refused.reason, number)
+            continue
+        values.add(whose, value)
+        for tag in flags.items(feedback.get("tags")):
+            tags.add(f"{whose}tag:", tag)
+    said = flags.words | values.words
+    if len(said) + len(tags.words) <= MAXIMUM_FLAGS:
+        return said | tags.words
+    if len(said) <= MAXIMUM_FLAGS:
+        return said
+    return flags.words | {f"feedback:{word.rpartition(':')[2]}" for word in values.words}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from hashmatch.formats._values import Refused
+from hashmatch.formats._values import Refused, text_of
 from hashmatch.formats.delivery import DeliveryError
 from hashmatch.formats.profile import ColumnReference, Profile
 
@@ -58,7 +58,7 @@ def open_table(profile: Profile, record_size: int) -> RowReader:
 
 
 class DelimitedRows:
-    """Reads rows of delimited fields, quoted or not, by `csv` at its strictest.
+    """Reads rows of delimited fields, quoted or not, by `csv` at its strictest. Rows of blank fields are no records.
 
     A quotation mark in the wrong place can swallow rows up to the next one. A refused row that spans several lines
     therefore counts once a line: each of them may have been a record.
@@ -114,10 +114,11 @@ class DelimitedRows:
                     raise DeliveryError("truncated: a quoted field never ends", record=first) from None
                 row = Row(first, (), source.line + 1 - first, "bad-quoting")
             else:
-                if not fields:
+                if not any(map(str.strip, fields)):
                     continue
                 if not self._positions:
-                    self._locate_columns(fields)
+                    if not is_separator_hint(fields):
+                        self._locate_columns(fields)
                     continue
                 row = self._row(first, source.line + 1 - first, fields)
             if not self._positions:
@@ -148,7 +149,7 @@ class DelimitedRows:
                 self._positions.append(names.index(column.strip().casefold()))
         if missing:
             listed = ", ".join(repr(column) for column in missing)
-            raise DeliveryError(f"the header lacks columns of the profile: {listed}", record=self._source.line)
+            raise DeliveryError(f"the header lacks columns: {listed}", record=self._source.line)
         self._width = len(names) or max(self._positions) + 1
 
 
@@ -194,6 +195,11 @@ class JsonLines:
         return [_cell_at(document, path) for path in self._paths]
 
 
+def is_separator_hint(fields: Sequence[str]) -> bool:
+    """Whether a row is the `sep=;` with which spreadsheets are told the delimiter, ahead of the header."""
+    return len(fields) <= 2 and fields[:1] == ["sep="] and not "".join(fields[1:]).strip()
+
+
 def _cell_at(value: Any, path: tuple[str, ...]) -> Cell:
     for key in path:
         if value is None:
@@ -202,20 +208,8 @@ def _cell_at(value: Any, path: tuple[str, ...]) -> Cell:
             raise Refused("bad-value")
         value = value.get(key)
     if isinstance(value, list):
-        return [_text_of(each) for each in value]
-    return _text_of(value)
-
-
-def _text_of(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    raise Refused("bad-value")
+        return [text_of(each) for each in value]
+    return text_of(value)
 
 
 class _Lines:

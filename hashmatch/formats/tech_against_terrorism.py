@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from hashmatch.formats._json_records import (
     Counts,
+    Flags,
     JsonRecordsParser,
     Record,
     begins_with_key,
@@ -49,12 +50,13 @@ class TechAgainstTerrorismParser(JsonRecordsParser):
             raise Refused("no-fingerprint")
         algorithm = algorithm_of(text_in(record, "algorithm"), {})
         digest = digest_of(algorithm, text, "auto")
-        kind = text_in(record, "file_type")
+        flags = Flags(self.collector, number)
+        flags.add("file-type:", record.get("file_type"))
         statement = statement_of(
             SCHEME,
             self.collector.default,
             text_in(record, "ideology", "label-too-long"),
-            {f"file-type:{kind}"} if kind else set(),
+            flags.words,
             date_at(as_of),
         )
         self.collector.add(algorithm, digest, self.collector.number(statement, number), number)

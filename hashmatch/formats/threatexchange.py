@@ -8,15 +8,16 @@ How a record is read:
   them counts as a fingerprint read.
 * What NON_MALICIOUS says is that a hash should not be listed. Beside other opinions it stays, as one that disagrees;
   where every member says so, the entry is withdrawn: nobody claims that it belongs on the list.
-* Flags are `owner:ID`, the descriptor's tags, and the reactions of other members, `reaction:KEY:MEMBER`.
+* Flags are `owner:ID`, the descriptor's tags, and the reactions of other members, `reaction:KEY:MEMBER`. One that
+  cannot be read is refused alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+from hashmatch.formats._collector import Collector
 from hashmatch.formats._json_records import (
     MAXIMUM_FLAGS,
+    Flags,
     JsonRecordsParser,
     Record,
     begins_with_key,
@@ -68,19 +69,20 @@ class ThreatExchangeParser(JsonRecordsParser):
         if truth_of(text_in(record, "should_delete")) or all(map(_is_denial, descriptors)):
             self.collector.add_key(number, key, removed=True, as_of=as_of)
             return
-        algorithm = _algorithm_of(text_in(record, "type"))
+        algorithm = _algorithm_of(text_in(record, "type").upper())
         text = plain_text(record.get("indicator"))
         if not text:
             raise Refused("no-fingerprint")
         digest = digest_of(algorithm, text, "auto")
-        statements = {self._statement(descriptor, date_at(as_of)) for descriptor in descriptors}
+        statements = {self._statement(number, descriptor, date_at(as_of)) for descriptor in descriptors}
         for statement in sorted(statements):
             self.collector.add(algorithm, digest, self.collector.number(statement, number), number)
         self.collector.add_key(number, key, as_of=as_of)
 
-    def _statement(self, descriptor: Record, date: str) -> Statement:
+    def _statement(self, number: int, descriptor: Record, date: str) -> Statement:
         label = text_in(descriptor, "status", "label-too-long")
-        return statement_of(SCHEME, self.collector.default, label, _flags(descriptor), date)
+        flags = _flags(descriptor, self.collector, number)
+        return statement_of(SCHEME, self.collector.default, label, flags, date)
 
 
 def _descriptors(record: Record) -> list[Record]:
@@ -102,24 +104,21 @@ def _algorithm_of(name: str) -> Algorithm:
     raise Refused("algorithm-not-served" if name.startswith(_NOT_SERVED) else "unknown-algorithm")
 
 
-def _flags(descriptor: Record) -> set[str]:
-    flags = {_text_of_tag(tag) for tag in listed(descriptor.get("tags"))}
+def _flags(descriptor: Record, collector: Collector, number: int) -> set[str]:
+    flags, by_member, by_key = (Flags(collector, number) for _ in range(3))
+    for tag in flags.items(descriptor.get("tags")):
+        flags.add("", tag.get("text") if isinstance(tag, dict) else tag)
     owner = descriptor.get("owner")
-    if isinstance(owner, dict):
-        owner = owner.get("id")
-    if owner_id := plain_text(owner):
-        flags.add(f"owner:{owner_id}")
-    reactions = [each for each in listed(descriptor.get("reactions")) if isinstance(each, dict)]
-    by_member = {
-        f"reaction:{text_in(each, 'key')}:{member.strip()}"
-        for each in reactions
-        for member in plain_text(each.get("value")).split(",")
-    }
-    if len(flags) + len(by_member) > MAXIMUM_FLAGS:
-        # Very many members reacted. What they said is kept, who of them did is not.
-        by_member = {f"reaction:{text_in(each, 'key')}" for each in reactions}
-    return flags | by_member
-
-
-def _text_of_tag(tag: Any) -> str:
-    return plain_text(tag.get("text") if isinstance(tag, dict) else tag)
+    flags.add("owner:", owner.get("id") if isinstance(owner, dict) else owner)
+    for reaction in flags.objects(descriptor.get("reactions")):
+        try:
+            key, members = text_in(reaction, "key"), plain_text(reaction.get("value")).split(",")
+        except Refused as refused:
+            collector.refuse(refused.reason, number)
+            continue
+        by_key.add("reaction:", key)
+        for member in members:
+            by_member.add(f"reaction:{key}:", member)
+    # Where very many members reacted, what they said is kept, who of them did is not.
+    told = by_member if len(flags.words) + len(by_member.words) <= MAXIMUM_FLAGS else by_key
+    return flags.words | told.words

@@ -28,7 +28,17 @@ import msgspec
 from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._json_stream import JsonStream
 from hashmatch.formats._text import Blocks, Utf8Stream, head_text
-from hashmatch.formats._values import Refused, algorithm_of, at_most, date_of, digest_of, moment_of, truth_of
+from hashmatch.formats._values import (
+    Refused,
+    algorithm_of,
+    at_most,
+    count_of,
+    date_of,
+    digest_of,
+    moment_of,
+    text_of,
+    truth_of,
+)
 from hashmatch.formats.delivery import Chunk, DeliveryError, ParserOptions
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement
@@ -54,6 +64,7 @@ _HARMLESS_CATEGORIES = ("0", "8")
 _NO_NUMBER = "0"
 _MD5, _SHA1, _PHOTODNA = Algorithm.MD5, Algorithm.SHA1, Algorithm.PHOTODNA
 _ALGORITHMS = {"pdna": _PHOTODNA}
+_ALTERNATIVE = ("HashName", "HashValue")
 _FLAG_WORDS = ("victim-identified", "offender-identified", "distributed", "precategorized")
 # As older OData writes a date: in milliseconds since 1970, whatever the zone behind it.
 _LEGACY_DATE = re.compile(r"/Date\((-?[0-9]{4,13})(?:[+-][0-9]{4})?\)/", re.ASCII)
@@ -140,8 +151,7 @@ class VicsParser:
             if name in _METADATA:
                 self._take_context((yield from stream.string()))
             elif name in _COUNT:
-                count = yield from stream.scalar()
-                self.tally.declared_records = count if isinstance(count, int) else None
+                self.tally.declared_records = count_of((yield from stream.scalar()))
             elif name == "value":
                 if not self._version:
                     raise DeliveryError("this is not VICS: no OData metadata come before the value")
@@ -168,15 +178,24 @@ class VicsParser:
         stream = self._stream
         yield from stream.open(b"{")
         case_id = ""
+        # Of a case without any media the member is empty or null. Where it is missing, or something else stands in its
+        # place, what the case holds would be passed over.
+        refusal = "no-fingerprint"
         first = True
         while (name := (yield from stream.member(first=first))) is not None:
             first = False
-            if name == "Media" and (yield from stream.peek()) == b"[":
+            byte = yield from stream.peek()
+            if name == "Media" and byte == b"[":
+                refusal = ""
                 yield from self._read_media(case_id)
-            else:
-                value = yield from stream.scalar()
-                if name == "CaseID":
-                    case_id = "" if value is None else str(value).strip()
+                continue
+            value = yield from stream.scalar()
+            if name == "CaseID":
+                case_id = "" if value is None else str(value).strip()
+            elif name == "Media":
+                refusal = "" if value is None and byte != b"{" else "bad-value"
+        if refusal:
+            self._refuse_record(refusal)
 
     def _read_media(self, case_id: str) -> Iterator[Chunk | None]:
         stream = self._stream
@@ -195,6 +214,8 @@ class VicsParser:
         context = _CONTEXT.search(text)
         if context is None or context["version"] not in VERSIONS:
             raise DeliveryError(f"this is not VICS of a known version ({', '.join(VERSIONS)})")
+        if self._version:
+            raise DeliveryError("this is not VICS: it has OData metadata more than once")
         self._version = context["version"]
         self._holds_cases = context["holds"].lower() == "cases"
         country = (context["country"] or "").lower()
@@ -223,7 +244,7 @@ class VicsParser:
         if not fingerprints:
             raise Refused("no-fingerprint")
         key = self._key(media, case_id)
-        category = at_most(_text_of(media.category), "label-too-long")
+        category = at_most(text_of(media.category), "label-too-long")
         flags = self._flags(record, media)
         if category not in _HARMLESS_CATEGORIES or flags or media.photodna:
             self._harmful += 1
@@ -240,8 +261,8 @@ class VicsParser:
         taken: set[bytes] = set()
         for name, value in fingerprints:
             try:
-                algorithm = name if isinstance(name, Algorithm) else algorithm_of(_text_of(name), _ALGORITHMS)
-                digest = digest_of(algorithm, _text_of(value), "auto")
+                algorithm = name if isinstance(name, Algorithm) else algorithm_of(text_of(name), _ALGORITHMS)
+                digest = digest_of(algorithm, text_of(value), "auto")
             except Refused as refused:
                 self._collector.refuse(refused.reason, record)
                 continue
@@ -253,7 +274,7 @@ class VicsParser:
             self._collector.add_key(record, key)
 
     def _key(self, media: _Media, case_id: str) -> str:
-        key = _text_of(media.media_id)
+        key = text_of(media.media_id)
         if key == _NO_NUMBER:
             return ""
         if self._holds_cases and key:
@@ -270,10 +291,10 @@ class VicsParser:
             media.tags,
         )
         try:
-            flags, refusals = _known_flags_of(stated)
+            flags, refusals = _known_flags_of(*stated)
         except TypeError:
             # Lists, which cannot be looked up.
-            flags, refusals = _flags_of(stated)
+            flags, refusals = _flags_of(*stated)
         for reason in refusals:
             self._collector.refuse(reason, record)
         if len(flags) > MAXIMUM_FLAGS:
@@ -284,7 +305,7 @@ class VicsParser:
         if value is None:
             return ""
         try:
-            text = _text_of(value)
+            text = text_of(value)
             if text.startswith("/"):
                 legacy = _LEGACY_DATE.fullmatch(text)
                 return date_of(legacy[1][:-3] if legacy else text, ("unix",))
@@ -303,26 +324,32 @@ def _fingerprints_of(media: _Media) -> list[tuple[Any, Any]]:
         (_SHA1, media.sha1),
         (_PHOTODNA, media.photodna),
     ):
-        if value is not None and value != "":
+        if not _is_blank(value):
             met.append((algorithm, value))
     alternatives = media.alternative_hashes
     if isinstance(alternatives, list):
         for each in alternatives:
-            if not isinstance(each, dict):
+            if not isinstance(each, dict) or each.keys().isdisjoint(_ALTERNATIVE):
                 met.append(("", each))
-            elif each.get("HashValue") not in (None, ""):
+            elif not _is_blank(each.get("HashValue")):
                 met.append((each.get("HashName"), each["HashValue"]))
+    elif not _is_blank(alternatives):
+        met.append(("", alternatives))
     return met
 
 
-def _flags_of(stated: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _is_blank(value: Any) -> bool:
+    return value is None or value == "" or (type(value) is str and value.isspace())
+
+
+def _flags_of(*stated: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The flags that values state, which stand as in `_FLAG_WORDS`, then series and tags; and why some were refused."""
     words: set[str] = set()
     refusals: list[str] = []
     *truths, series, tags = stated
     for word, value in zip(_FLAG_WORDS, truths, strict=True):
         try:
-            if truth_of(_text_of(value)):
+            if truth_of(text_of(value)):
                 words.add(word)
         except Refused as refused:
             refusals.append(refused.reason)
@@ -335,24 +362,11 @@ def _flags_of(stated: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(sorted(words)), tuple(refusals)
 
 
-# Most records state what others do.
-_known_flags_of = functools.lru_cache(maxsize=4_096)(_flags_of)
+# Most records state what others do. By type, because true is not the text that 1 is.
+_known_flags_of = functools.lru_cache(maxsize=4_096, typed=True)(_flags_of)
 
 
 def _listed(value: Any, *, separated: bool) -> list[str]:
     """Series or tags: a list, or a text, in which commas separate tags."""
-    values = value if isinstance(value, list) else _text_of(value).split(",") if separated else [value]
-    return [text for each in values if (text := _text_of(each))]
-
-
-def _text_of(value: Any) -> str:
-    """The text of a scalar: numbers and booleans are their own, null is blank."""
-    if type(value) is str:
-        return value.strip()
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    raise Refused("bad-value")
+    values = value if isinstance(value, list) else text_of(value).split(",") if separated else [value]
+    return [text for each in values if (text := text_of(each))]

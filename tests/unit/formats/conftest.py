@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hashmatch.formats import _text
-from hashmatch.formats.delivery import Chunk, DeliveryError, DeliveryParser, KeyedRecord, Tally
+from hashmatch.formats.columns_profile import ColumnsParser
+from hashmatch.formats.delivery import Chunk, DeliveryError, DeliveryParser, KeyedRecord, ParserOptions, Tally
 from hashmatch.model.opinions import Statement
 
 
@@ -93,3 +94,15 @@ def read_cut():
             return _read(parser, [data[start:end] for start, end in pairwise(edges)])
 
     return read_cut
+
+
+@pytest.fixture(scope="session")
+def read_table():
+    """Read a table by a profile, which is stated without its layout."""
+
+    def read_table(profile, *pieces, layout="csv", limits=None, options=None):
+        options = options or {}
+        parser = ColumnsParser(ParserOptions(profile=f'layout = "{layout}"\n{profile}', **options), limits)
+        return _read(parser, [p.encode() if isinstance(p, str) else p for p in pieces])
+
+    return read_table

@@ -107,6 +107,7 @@ statements = st.builds(
     Statement,
     *[st.text(st.characters(exclude_categories=["Cs"]), max_size=20)] * 3,
     flags=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), max_size=3).map(tuple),
+    updated_on=st.text("-0123456789", max_size=10),
     since_generation=st.just(0),
 )
 

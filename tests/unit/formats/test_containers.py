@@ -51,6 +51,10 @@ def zipped(*members, method=zipfile.ZIP_DEFLATED, one_way=False, zip64=False, co
     return bytes(target.written) if one_way else target.getvalue()
 
 
+# A frame that decompressors skip.
+SKIPPED = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"text"
+
+
 def zstandard(data):
     return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: True})
 
@@ -61,7 +65,9 @@ PACKED = {
     "gzip of two members": gzip.compress(TEXT[:1_000]) + gzip.compress(TEXT[1_000:]),
     "zstd": zstandard(TEXT),
     "zstd of two frames": zstandard(TEXT[:1_000]) + zstandard(TEXT[1_000:]),
+    "zstd behind a frame to skip": SKIPPED + zstandard(TEXT) + SKIPPED,
     "zip": zipped(("list.txt", TEXT)),
+    "zip of a system that hides files": zipped(("._list.txt", b"x"), (".DS_Store", b"x"), ("list.txt", TEXT)),
     "zip, stored": zipped(("list.txt", TEXT), method=zipfile.ZIP_STORED),
     "zip64": zipped(("list.txt", TEXT), zip64=True),
     "zip with descriptor": zipped(("list.txt", TEXT), one_way=True),

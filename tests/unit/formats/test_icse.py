@@ -87,8 +87,6 @@ def test_long_rows_are_refused_unless_the_rest_is_blank(read_rows):
         ({"Image_ID": ""}, "key-missing", 3),
         ({"Image_ID": "x" * 201}, "key-too-long", 3),
         ({"Baseline": "perhaps"}, "bad-boolean", 3),
-        ({"Is_distributed": "2"}, "bad-boolean", 3),
-        ({"Series_name": "x" * 201}, "value-too-long", 3),
         ({"MD5": "", "SHA1": "", "PhotoDNA": ""}, "no-fingerprint", 1),
         ({"MD5": "00" * 16}, "degenerate", 1),
         ({"SHA1": hashlib.sha1(b"").hexdigest()}, "empty-file-digest", 1),
@@ -101,11 +99,37 @@ def test_unsound_values_are_refused_and_counted(read_rows, cells, reason, count)
     assert reading.tally.examples == {reason: [2]}
 
 
-def test_a_damaged_character_costs_one_row(read):
-    data = f"{HEADER}\n{ROW}\n".encode().replace(b"a series", b"a \xff") + ROW.encode()
-    reading = read(IcseParser(OPTIONS), [data])
-    assert reading.tally.examples == {"bad-encoding": [2]}
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"Is_distributed": "2"}, "bad-boolean"),
+        ({"Series_name": "x" * 201}, "value-too-long"),
+        ({"Series_name": "a \xff"}, "bad-encoding"),
+        ({"File_Available": "\xff"}, "bad-encoding"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_costs_no_fingerprint(read, cells, reason):
+    reading = read(IcseParser(OPTIONS), [f"{HEADER}\n{row(**cells)}\n".encode("latin-1")])
+    assert reading.tally.quarantined == {reason: 1}
     assert len(reading.added) == 3
+    (said,) = {said for _, _, said, _ in reading.added}
+    assert "submissions:3" in said.flags
+    assert len(said.flags) == 4
+
+
+@pytest.mark.parametrize(("cell", "lost"), [("MD5", 1), ("Image_ID", 3), ("Baseline", 3)])
+def test_a_damaged_character_costs_what_it_stands_in(read, cell, lost):
+    data = f"{HEADER}\n{row(**{cell: chr(255)})}\n".encode("latin-1") + ROW.encode()
+    reading = read(IcseParser(OPTIONS), [data])
+    assert reading.tally.quarantined == {"bad-encoding": lost}
+    assert len(reading.added) == 6 - lost
+
+
+def test_what_spreadsheets_put_around_a_table_does_no_harm(read):
+    data = f"sep=;\r\n{HEADER}\r\n{ROW}\r\n;;;;;;;;;;;\r\n \r\n".encode()
+    assert recognises(data)
+    reading = read(IcseParser(OPTIONS), [data])
+    assert (len(reading.added), reading.tally.records) == (3, 1)
 
 
 def test_another_layout_is_told(read_rows):

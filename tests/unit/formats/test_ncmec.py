@@ -68,7 +68,7 @@ def test_without_a_classification_the_stated_label_holds(reading_of):
     assert first[2] == Statement("stated", "ncmec", "", (), "2024-05-06")
 
 
-@pytest.mark.parametrize("kind", ["deletedImage", "deletedVideo"])
+@pytest.mark.parametrize("kind", ["deletedImage", "deletedVideo", "DeletedImage", "deletedvideo"])
 def test_a_deleted_entry_is_withdrawn(reading_of, kind):
     reading = reading_of(document(entry(kind=kind, prints=None, label="")))
     assert [(each.key, each.removed) for each in reading.keyed] == [("42/e1", True)]
@@ -86,6 +86,8 @@ def test_names_of_types_vary(reading_of, name):
         ("<netclean>abc</netclean>", "algorithm-not-served"),
         ('<tmk-pdqf href="/v2/e/1"/>', "algorithm-not-served"),
         ('<videntifier href="/v2/e/1"></videntifier>', "algorithm-not-served"),
+        ("<ssvh-pdna>abc</ssvh-pdna>", "algorithm-not-served"),
+        ("<SSVH_SAFER_HASH>abc</SSVH_SAFER_HASH>", "algorithm-not-served"),
         ("<md4>abc</md4>", "unknown-algorithm"),
         (f"<pdq>{'0' * 64}</pdq>", "degenerate"),
         (f"<pdq>{'0' * 32}</pdq>", "wrong-length"),
@@ -143,6 +145,20 @@ def test_feedback_of_others_is_kept_and_their_ids_are_not_taken_for_the_entry(re
     reading = reading_of(document(entry(more=more)))
     assert {each[2].flags for each in reading.added} == {("affirmative-feedback:md5", "negative-feedback:sha1")}
     assert reading.keyed[0].key == "42/e1"
+
+
+def test_feedback_that_is_too_long_costs_itself(reading_of):
+    more = f'<feedback><affirmativeFeedback type="{"t" * 200}"/><negativeFeedback type="Pdq"/></feedback>'
+    reading = reading_of(document(entry(more=more)))
+    assert reading.tally.quarantined == {"value-too-long": 1}
+    assert {each[2].flags for each in reading.added} == {("negative-feedback:pdq",)}
+
+
+def test_feedback_without_end_is_refused_with_its_entry(reading_of):
+    more = "".join(f'<affirmativeFeedback type="t{number}"/>' for number in range(65))
+    reading = reading_of(document(entry(more=f"<feedback>{more}</feedback>"), entry(entry_id="e2")))
+    assert set(reading.tally.quarantined) == {"too-many-flags"}
+    assert [each.key for each in reading.keyed] == ["42/e2"]
 
 
 @pytest.mark.parametrize("late_first", [True, False])

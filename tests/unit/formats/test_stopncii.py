@@ -96,7 +96,6 @@ def test_signals_that_are_not_served_are_refused_alone(read_records, signal):
         ({"signalType": "Smell"}, "unknown-algorithm"),
         ({"signalType": None}, "unknown-algorithm"),
         ({"hashStatus": "x" * 201}, "label-too-long"),
-        ({"CSPFeedbacks": ["x"]}, "bad-value"),
         ({"caseNumbers": {str(n): f"s{n}" for n in range(65)}}, "too-many-flags"),
     ],
 )
@@ -104,6 +103,37 @@ def test_unsound_records_are_refused_alone(read_records, members, reason):
     reading = read_records(record(**members), record(signalType="VideoMD5", hashValue=MD5))
     assert reading.tally.examples == {reason: [1]}
     assert [name for name, *_ in reading.added] == ["MD5"]
+
+
+@pytest.mark.parametrize(
+    ("unsound", "reason"),
+    [
+        ({"CSPFeedbacks": ["x"]}, "bad-value"),
+        ({"CSPFeedbacks": "x"}, "bad-value"),
+        ({"CSPFeedbacks": [{"source": ["x"], "feedbackValue": "Blocked"}]}, "bad-value"),
+        ({"CSPFeedbacks": [{"source": "x", "tags": "Nude"}]}, "bad-value"),
+        ({"CSPFeedbacks": [{"source": "x", "tags": ["t" * 201]}]}, "value-too-long"),
+        ({"caseNumbers": {"a": ["Active"], "b": "Active"}}, "bad-value"),
+        ({"caseNumbers": "x"}, "bad-value"),
+    ],
+)
+def test_what_is_said_of_a_hash_and_cannot_be_read_costs_no_hash(read_records, unsound, reason):
+    reading = read_records(record(**unsound))
+    assert len(reading.added) == 1
+    assert reading.tally.quarantined == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("providers", "tags", "kept"), [(4, 5, 4 + 4 * 5), (20, 5, 20), (80, 0, 1)], ids=["all", "no tags", "no sources"]
+)
+def test_a_hash_of_which_very_much_is_said_is_not_dropped(read_records, providers, tags, kept):
+    feedbacks = [
+        {"source": f"p{number}", "feedbackValue": "Blocked", "tags": [f"t{each}" for each in range(tags)]}
+        for number in range(providers)
+    ]
+    (added,) = read_records(record(caseNumbers={}, CSPFeedbacks=feedbacks)).added
+    assert len(added[2].flags) == kept
+    assert any(flag.endswith("Blocked") for flag in added[2].flags)
 
 
 def test_a_page_that_declares_other_counts_is_told(read_records):

@@ -100,3 +100,15 @@ def test_it_is_recognised_by_its_members():
     assert recognises(b'{"results": [], "checkpoint": null}')
     assert recognises(json.dumps(record()).encode())
     assert not recognises(b'{"results": [{"hashRecords": 1}]}')
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "soon", True, -1])
+def test_a_time_that_is_none_is_not_taken_for_another(read_records, time):
+    reading = read_records(record(updated_on=time))
+    assert [statement.updated_on for _, _, statement, _ in reading.added] == ["2025-03-03"]
+
+
+def test_a_kind_of_file_that_cannot_be_read_costs_no_hash(read_records):
+    reading = read_records(record(file_type=["mp4"]))
+    assert reading.tally.quarantined == {"bad-value": 1}
+    assert [statement.flags for _, _, statement, _ in reading.added] == [()]

@@ -142,3 +142,30 @@ def test_it_is_recognised_by_its_members():
         json.dumps({"data": [{"id": "1", "indicator": "x", "type": "y", "should_delete": True}]}).encode()
     )
     assert not recognises(b'{"data": [{"descriptors": {}}]}')
+
+
+@pytest.mark.parametrize("value", ["x", 1, {"data": "x"}, ["x"]])
+def test_descriptors_that_are_none_withdraw_nothing(read_records, value):
+    reading = read_records(indicator(descriptors=value))
+    assert reading.tally.quarantined == {"bad-value": 1}
+    assert not reading.keyed
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"tags": "x"}, "bad-value"),
+        ({"tags": [["x"]]}, "bad-value"),
+        ({"tags": ["x" * 201]}, "value-too-long"),
+        ({"reactions": ["x"]}, "bad-value"),
+        ({"reactions": [{"key": [], "value": "1"}]}, "bad-value"),
+    ],
+)
+def test_flags_that_cannot_be_read_cost_no_opinion(read_records, members, reason):
+    reading = read_records(indicator(descriptor(**members)))
+    assert [statement.flags for _, _, statement, _ in reading.added] == [("owner:7",)]
+    assert reading.tally.quarantined == {reason: 1}
+
+
+def test_types_are_told_in_any_case(read_records):
+    assert len(read_records(indicator(type="hash_md5")).added) == 1

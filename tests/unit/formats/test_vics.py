@@ -132,6 +132,9 @@ def test_alternative_hashes_are_told_by_name(reading_of):
         ({"SHA1": 7}, "wrong-length"),
         ({"PhotoDNA": "AAAA"}, "wrong-length"),
         ({"PhotoDNA": "A" * 192}, "degenerate"),
+        ({"AlternativeHashes": {"HashName": "SHA1", "HashValue": SHA1}}, "unknown-algorithm"),
+        ({"AlternativeHashes": SHA1}, "unknown-algorithm"),
+        ({"AlternativeHashes": [{"hashName": "SHA1", "hashValue": SHA1}]}, "unknown-algorithm"),
     ],
 )
 def test_one_bad_value_costs_itself(reading_of, fields, reason):
@@ -176,9 +179,47 @@ def test_byte_order_marks(reading_of, mark, encoding):
     assert len(reading_of((mark + document(media(Series="Ünïcode"))).encode(encoding)).added) == 1
 
 
-def test_the_odata_count_declares_the_records(reading_of):
-    assert reading_of(document(media(), **{"@odata.count": 2})).tally.declared_records == 2
+@pytest.mark.parametrize(
+    ("count", "declared"), [(2, 2), ("2", 2), (None, None), (True, None), (-1, None), ("two", None), ([2], None)]
+)
+def test_the_odata_count_declares_the_records(reading_of, count, declared):
+    """Numbers of 64 bits are texts in older OData."""
+    assert reading_of(document(media(), **{"@odata.count": count})).tally.declared_records == declared
     assert reading_of(document(media())).tally.declared_records is None
+
+
+def test_numbers_that_are_written_as_fractions_are_whole(reading_of):
+    reading = reading_of(document(media(MediaID=17.0, Category=2.0)))
+    assert [(each[2].label, keyed.key) for each, keyed in zip(reading.added, reading.keyed, strict=True)] == [
+        ("2", "17")
+    ]
+
+
+def test_what_is_blank_is_no_fingerprint(reading_of):
+    blank = {"SHA1": "", "PhotoDNA": " ", "AlternativeHashes": [{"HashName": "SHA256"}, {"HashValue": " \n"}]}
+    assert reading_of(document(media(**blank))).tally.read == 1
+
+
+def test_texts_that_python_takes_for_equal_stay_apart(reading_of):
+    reading = reading_of(
+        document(*(media(MediaID=number, Series=each) for number, each in enumerate([True, 1, "1"], 1)))
+    )
+    assert [each[2].flags for each in reading.added] == [("series:true",), ("series:1",), ("series:1",)]
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ({"CaseID": "c"}, "no-fingerprint"),
+        (media(), "no-fingerprint"),
+        ({"Media": media()}, "bad-value"),
+        ({"Media": "x"}, "bad-value"),
+    ],
+)
+def test_media_that_are_not_where_they_belong_are_not_passed_over(reading_of, case, reason):
+    reading = reading_of(document(case, {"CaseID": "d", "Media": [media()]}, context=V2.format("UK", "Cases")))
+    assert reading.tally.examples == {reason: [1]}
+    assert len(reading.added) == 1
 
 
 def test_an_offset_counts_also_before_a_needless_z(reading_of):
@@ -199,6 +240,7 @@ def test_dates_of_older_odata(reading_of):
         (document(media())[:-9], "truncated"),
         (document(media()) + "x", "behind its end"),
         (document(media()) + document(media()), "behind its end"),
+        (document(media(), **{"odata.metadata": V1.format("1.3", "Media")}), "more than once"),
         ("[]", "not JSON"),
         ('{"value": []}', "no OData metadata"),
         ("{}", "no OData metadata"),
