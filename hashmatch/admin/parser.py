@@ -84,6 +84,7 @@ def build_parser() -> Parser:
     _add_doctor(commands)
     _add_backup(commands)
     _add_restore(commands)
+    _add_report(commands)
     return parser
 
 
@@ -430,6 +431,24 @@ def _add_restore(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="move what is in the data directory aside, into it")
     parser.add_argument("--dry-run", action="store_true", help="verify the backup, and write nothing")
     _add_output(parser, _DOCUMENT)
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "report",
+        ("figures", "report"),
+        "tell the figures that regulators ask for",
+        "Tell volumes, matches, disputes and error ratios by list and algorithm, retractions, retention and the\n"
+        "owners of lists; as JSON or as a page to print also under the names that the EU's interim regulation, the\n"
+        "DSA and Ofcom's hash matching measure have. It reads the data directory of a server with administration.",
+    )
+    parser.add_argument(
+        "--from", required=True, dest="first", type=values.day, metavar="DATE", help="the first day, UTC"
+    )
+    parser.add_argument("--to", required=True, dest="last", type=values.day, metavar="DATE", help="the last day, UTC")
+    _add_configuration(parser)
+    _add_output(parser, ("table", "json", "csv", "html"))
 
 
 def _add_configuration(parser: Parser) -> None:

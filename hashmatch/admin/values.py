@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 # As long as the shortest digest. The server leaves out of its errors what is as long.
 _HEX_RUN = re.compile(r"[0-9a-fA-F]{32,}")
@@ -50,6 +50,14 @@ def instant(text: str) -> datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ArgumentTypeError("must be a date like 2026-01-31 or 2026-01-31T12:00:00Z") from None
+
+
+def day(text: str) -> str:
+    """The day in an ISO 8601 date, as 2026-01-31."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ArgumentTypeError("must be a date like 2026-01-31") from None
 
 
 def operator_name(text: str) -> str:
