@@ -33,7 +33,8 @@ def guide_commands():
     """The commands in the guide's shell blocks, without prompts, redirections and what is piped."""
     blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.partition("hashmatch-admin ")[2] for line in lines if "hashmatch-admin " in line]
+    commands = [line.partition("hashmatch-admin ")[2] for line in lines if "hashmatch-admin " in line]
+    return [re.split(r" [>|] ", command)[0] for command in commands]
 
 
 @pytest.mark.parametrize("line", guide_commands())
