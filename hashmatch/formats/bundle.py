@@ -2,16 +2,19 @@
 
 A bundle is text of JSON lines. The first line says whose list it is; then come its distinct statements, numbered from
 0; then its entries, each with its key, if it has one, and its fingerprints with the number of what is stated of them;
-the last line counts them. The same state of a list always makes the same bytes, whichever store it lies in: nothing
-says when, where or by whom a bundle was made. What a list counts for itself, its generations, does not travel.
+the last line counts them, and has the SHA-256 of all lines before it. The same state of a list always makes the same
+bytes, whichever store it lies in: nothing says when, where or by whom a bundle was made. What a list counts for itself,
+its generations, does not travel.
 
 How a bundle is read: what is stated is what the bundle says, also where that is nothing; what the importer states is
-not used. A bundle of which a line cannot be read, or whose counts do not agree, is refused as a whole. A fingerprint
-that cannot be served is refused alone, as everywhere.
+not used. A bundle of which a line cannot be read, or whose counts or digest do not agree, is refused as a whole: an
+edited digit would be a fingerprint of something else. A fingerprint that cannot be served is refused alone, as
+everywhere. The digest tells damage, not forgery.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -44,12 +47,13 @@ class BundleHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A line after the first: a statement, an entry, or the counts at the end."""
+    """A line after the first: a statement, an entry, or the counts and the digest at the end."""
 
     statement: _Stated | None = None
     key: str = ""
     hashes: tuple[tuple[str, str, int], ...] | None = None
     counts: tuple[int, int, int] | None = None
+    sha256: str = ""
 
 
 def recognises(head: bytes) -> bool:
@@ -61,18 +65,25 @@ def written(
     header: BundleHeader, statements: Iterable[Statement], entries: Iterable[tuple[str, Iterable[Fingerprint]]]
 ) -> Iterator[bytes]:
     """The lines of a bundle; entries are keys (or nothing) and fingerprints. The order is the caller's."""
+    sha256 = hashlib.sha256()
+
+    def line(content: BundleHeader | _Line) -> bytes:
+        encoded = encode(content) + b"\n"
+        sha256.update(encoded)
+        return encoded
+
     encode = msgspec.json.Encoder().encode
-    yield encode(header) + b"\n"
+    yield line(header)
     stated = met = fingerprints = 0
     for said in statements:
-        yield encode(_Line(statement=(said.label, said.scheme, said.jurisdiction, said.flags, said.updated_on))) + b"\n"
+        yield line(_Line(statement=(said.label, said.scheme, said.jurisdiction, said.flags, said.updated_on)))
         stated += 1
     for key, hashes in entries:
         listed = tuple((algorithm.name.lower(), digest.hex(), number) for algorithm, digest, number in hashes)
-        yield encode(_Line(key=key, hashes=listed)) + b"\n"
+        yield line(_Line(key=key, hashes=listed))
         met += 1
         fingerprints += len(listed)
-    yield encode(_Line(counts=(stated, met, fingerprints))) + b"\n"
+    yield line(_Line(counts=(stated, met, fingerprints), sha256=sha256.hexdigest()))
 
 
 class BundleParser:
@@ -88,6 +99,7 @@ class BundleParser:
         self._decode = msgspec.json.Decoder(_Line).decode
         # From the numbers of the bundle to those of the collector.
         self._numbers: list[int] = []
+        self._sha256 = hashlib.sha256()
         self._ended = False
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
@@ -119,13 +131,16 @@ class BundleParser:
             if self.header is None:
                 self.header = _header_of(line)
                 self.tally.declared_nature = self.header.definition.nature
+                self._sha256.update(line + b"\n")
                 return
             decoded: Any = self._decode(line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise self._damaged("a line cannot be read") from None
         if decoded.counts is not None:
-            self._end(decoded.counts)
-        elif decoded.statement is not None:
+            self._end(decoded.counts, decoded.sha256)
+            return
+        self._sha256.update(line + b"\n")
+        if decoded.statement is not None:
             self._take_statement(decoded.statement)
         elif decoded.hashes:
             self._take_entry(decoded.key, decoded.hashes)
@@ -160,10 +175,12 @@ class BundleParser:
         if key and taken:
             self._collector.add_key(record, key)
 
-    def _end(self, counts: tuple[int, int, int]) -> None:
+    def _end(self, counts: tuple[int, int, int], sha256: str) -> None:
         self.tally.declared_records = counts[1]
         if counts != (len(self._numbers), self.tally.records, self.tally.read):
             raise self._damaged("its counts do not agree with it")
+        if sha256 != self._sha256.hexdigest():
+            raise self._damaged("its digest does not agree with it")
         self._ended = True
 
     def _damaged(self, problem: str) -> DeliveryError:

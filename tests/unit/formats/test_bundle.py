@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,13 @@ def bundle(entries=ENTRIES, said=SAID, header=HEADER):
     return b"".join(written(header, said, entries))
 
 
+def changed(old, new, of=None):
+    """A bundle that was written with `new` in the place of `old`, and says so with its digest."""
+    *lines, end = (bundle() if of is None else of).replace(old, new, 1).splitlines(keepends=True)
+    stated = hashlib.sha256(b"".join(lines)).hexdigest().encode()
+    return b"".join(lines) + re.sub(rb'(?<="sha256":")[0-9a-f]*', stated, end)
+
+
 def test_what_is_written_is_read(read):
     parser = BundleParser(OPTIONS)
     reading = read(parser, [bundle()])
@@ -61,7 +69,7 @@ def test_what_cannot_be_served_is_refused_alone(read):
     odd = bundle([("k", [(Algorithm.MD5, bytes(16), 0), (Algorithm.MD5, MD5, 0)])])
     reading = read(BundleParser(OPTIONS), [odd])
     assert reading.tally.examples == {"degenerate": [1]}
-    newer = bundle([("k", [(Algorithm.MD5, MD5, 0)])]).replace(b'"md5"', b'"md7"')
+    newer = changed(b'"md5"', b'"md7"', bundle([("k", [(Algorithm.MD5, MD5, 0)])]))
     reading = read(BundleParser(OPTIONS), [newer])
     assert reading.tally.examples == {"unknown-algorithm": [1]}
 
@@ -95,7 +103,25 @@ def test_lines_that_are_missing_or_too_many_are_told(read, line, how):
 )
 def test_what_a_bundle_does_not_say_is_refused_as_a_whole(read, old, new):
     assert old in bundle()
-    assert read(BundleParser(OPTIONS), [bundle().replace(old, new, 1)]).error
+    error = read(BundleParser(OPTIONS), [changed(old, new)]).error
+    assert error
+    assert "digest" not in error
+
+
+def test_a_bundle_that_was_changed_in_one_byte_is_refused_as_a_whole(read):
+    whole = bundle()
+    assert not read(BundleParser(OPTIONS), [changed(b"", b"")]).error
+    for at in range(len(whole)):
+        edited = bytearray(whole)
+        edited[at] ^= 1
+        assert read(BundleParser(OPTIONS), [bytes(edited)]).error, at
+
+
+@pytest.mark.parametrize("line", range(5))
+def test_lines_in_another_order_are_refused_as_a_whole(read, line):
+    lines = bundle().splitlines(keepends=True)
+    lines[line : line + 2] = reversed(lines[line : line + 2])
+    assert read(BundleParser(OPTIONS), [b"".join(lines)]).error
 
 
 def test_it_is_recognised():

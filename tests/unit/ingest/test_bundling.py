@@ -50,8 +50,9 @@ def exported(office: Office, list_id: str = "list") -> bytes:
 
 
 def content(bundle: bytes) -> list[bytes]:
-    """The lines without the first, in which the generation of the exporter stands."""
-    return bundle.splitlines()[1:]
+    """The lines without the first, in which the generation of the exporter stands, and its share in the last."""
+    *lines, end = bundle.splitlines()[1:]
+    return [*lines, end.partition(b',"sha256":')[0]]
 
 
 def imported(elsewhere: Office, bundle: bytes, list_id: str = "list") -> None:
