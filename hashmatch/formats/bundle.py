@@ -2,9 +2,9 @@
 
 A bundle is text of JSON lines. The first line says whose list it is; then come its distinct statements, numbered from
 0; then its entries, each with its key, if it has one, and its fingerprints with the number of what is stated of them;
-the last line counts them, and has the SHA-256 of all lines before it. The same state of a list always makes the same
-bytes, whichever store it lies in: nothing says when, where or by whom a bundle was made. What a list counts for itself,
-its generations, does not travel.
+the last line counts them, and has the SHA-256 of all lines before it. The same generation of a list always makes
+the same bytes, and the same state of it in another store the same statements and entries: nothing says when, where or
+by whom a bundle was made.
 
 How a bundle is read: what is stated is what the bundle says, also where that is nothing; what the importer states is
 not used. A bundle of which a line cannot be read, or whose counts or digest do not agree, is refused as a whole: an
