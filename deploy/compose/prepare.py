@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import ipaddress
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
 from deploy.valkey.users import make_users
+from hashmatch.trust.pki import Authority
 from hashmatch.trust.sealing import generate_key_file
 
 HERE = Path(__file__).parent
@@ -73,79 +68,15 @@ def prepare(directory: Path) -> None:
 
 
 def _certificates(target: Path, now: datetime.datetime) -> None:
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority_name = _name("hashmatch trial authority")
-    authority = (
-        _builder(authority_name, authority_name, authority_key, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
-    _write(target / "ca.pem", authority.public_bytes(serialization.Encoding.PEM))
+    authority = Authority.create("hashmatch trial authority", now=now, lifetime=_VALIDITY)
+    _write(target / "ca.pem", authority.certificate)
     for subject in SUBJECTS:
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(_name(subject.name), authority_name, key, now)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.SubjectAlternativeName(_alternative_names(subject)), critical=False)
-            .add_extension(
-                x509.ExtendedKeyUsage(
-                    [ExtendedKeyUsageOID.SERVER_AUTH if subject.hosts else ExtendedKeyUsageOID.CLIENT_AUTH]
-                ),
-                critical=False,
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-            )
-            .sign(authority_key, hashes.SHA256())
-        )
-        _write(target / f"{subject.name}.pem", certificate.public_bytes(serialization.Encoding.PEM))
-        _write(
-            target / f"{subject.name}.key",
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ),
-        )
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime.datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + _VALIDITY)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _alternative_names(subject: Subject) -> list[x509.GeneralName]:
-    if subject.uri:
-        return [x509.UniformResourceIdentifier(subject.uri)]
-    return [*map(x509.DNSName, subject.hosts), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+        if subject.uri:
+            issued = authority.issue_to_caller(subject.uri, now=now, lifetime=_VALIDITY)
+        else:
+            issued = authority.issue_to_server((*subject.hosts, "127.0.0.1"), now=now, lifetime=_VALIDITY)
+        _write(target / f"{subject.name}.pem", issued.certificate)
+        _write(target / f"{subject.name}.key", issued.key)
 
 
 def _write(path: Path, content: bytes) -> None:

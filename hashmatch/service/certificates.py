@@ -24,9 +24,16 @@ def certificate_files(tls: TlsSection) -> Iterator[tuple[str, Path]]:
 def read_certificates(path: Path) -> list[x509.Certificate]:
     """The certificates of a PEM file, in order; at least one. Raises `CertificateError`."""
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
+        pem = path.read_bytes()
     except OSError as error:
         raise CertificateError(f"cannot read {path}: {error.strerror}") from error
+    return certificates_in(pem, path)
+
+
+def certificates_in(pem: bytes, path: Path) -> list[x509.Certificate]:
+    """The certificates in what was read from `path`, in order; at least one. Raises `CertificateError`."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise CertificateError(f"{path} holds no certificates in PEM") from None
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 from cryptography import x509
 
+from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 
 ANONYMOUS = "loopback:anonymous"
@@ -49,10 +50,14 @@ class IdentitySource(Protocol):
 
 
 class CertificateIdentity:
-    """Identity from the client's certificate, which gRPC verified in the handshake."""
+    """Identity from the client's certificate, which gRPC verified in the handshake.
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, Caller] = {}
+    A connection may outlive the certificate that opened it: its calls are refused from the moment it expires.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[bytes, tuple[Caller, float]] = {}
 
     def caller(self, context: Context) -> Caller:
         """Who makes this call. Raises `HashmatchError` IDENTITY_MISSING."""
@@ -64,7 +69,10 @@ class CertificateIdentity:
             while len(self._known) >= _REMEMBERED_CERTIFICATES:
                 del self._known[next(iter(self._known))]
             self._known[pem] = known
-        return known
+        caller, expires_at = known
+        if self._clock.now() >= expires_at:
+            raise _missing("the client certificate has expired; connect anew with a valid one")
+        return caller
 
 
 class LoopbackIdentity:
@@ -84,8 +92,11 @@ class LoopbackIdentity:
         return Caller(ANONYMOUS, authenticated=False)
 
 
-def caller_in_certificate(pem: bytes) -> Caller:
-    """The caller that a certificate names. Raises `HashmatchError` IDENTITY_MISSING."""
+def caller_in_certificate(pem: bytes) -> tuple[Caller, float]:
+    """The caller that a certificate names, and when it expires, in seconds since 1970.
+
+    Raises `HashmatchError` IDENTITY_MISSING.
+    """
     if not pem:
         raise _missing("the connection has no client certificate")
     try:
@@ -101,7 +112,7 @@ def caller_in_certificate(pem: bytes) -> Caller:
     name = uris[0]
     if not name or len(name) > _MAXIMUM_NAME or not (name.isascii() and name.isprintable()) or " " in name:
         raise _missing("the URI in the client certificate is malformed")
-    return Caller(name, authenticated=True)
+    return Caller(name, authenticated=True), certificate.not_valid_after_utc.timestamp()
 
 
 class AccessRules:

@@ -17,6 +17,8 @@ from hashmatch.service.addresses import parse_address
 from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.admission import ListenerAdmission
 from hashmatch.service.bulk_request import decode_bulk_request
+from hashmatch.service.certificate_rotation import CertificateFiles, Certificates
+from hashmatch.service.certificates import CertificateError
 from hashmatch.service.config import Config
 from hashmatch.service.guard import HEALTH_SERVICE, Guard
 from hashmatch.service.health import Health, HealthServicer
@@ -120,7 +122,7 @@ class Listeners:
         if config.server.reflection:
             open_services.append(reflection.SERVICE_NAME)
         guard = Guard(
-            identity=LoopbackIdentity() if plaintext else CertificateIdentity(),
+            identity=LoopbackIdentity() if plaintext else CertificateIdentity(self._clock),
             access=AccessRules(services, callers),
             admission=ListenerAdmission(name, config.server, self._metrics),
             metrics=self._metrics,
@@ -153,7 +155,7 @@ class Listeners:
             if plaintext:
                 port = server.add_insecure_port(str(address))
             else:
-                port = server.add_secure_port(str(address), self._credentials(client_ca_file))
+                port = server.add_secure_port(str(address), self._credentials(name, client_ca_file))
         except (RuntimeError, OSError) as error:
             raise ListenError(f"cannot listen on {listen} for {name}") from error
         await server.start()
@@ -162,12 +164,11 @@ class Listeners:
         self._running.append(listener)
         return listener
 
-    def _credentials(self, client_ca_file: str) -> grpc.ServerCredentials:
+    def _credentials(self, listener: str, client_ca_file: str) -> grpc.ServerCredentials:
         tls = self._config.tls
+        files = CertificateFiles(Path(tls.certificate_file), Path(tls.key_file), Path(client_ca_file))
         try:
-            key, chain, authorities = (
-                Path(file).read_bytes() for file in (tls.key_file, tls.certificate_file, client_ca_file)
-            )
-        except OSError as error:
-            raise ListenError(f"cannot read {error.filename}: {error.strerror}") from error
-        return grpc.ssl_server_credentials([(key, chain)], authorities, require_client_auth=True)
+            certificates = Certificates(files, listener, self._metrics, self._clock, self._logger)
+        except CertificateError as error:
+            raise ListenError(str(error)) from error
+        return certificates.credentials()

@@ -55,6 +55,8 @@ class Event(enum.StrEnum):
     MAINTENANCE_FAILED = "maintenance-failed"
     POLICY_RELAXED = "policy-relaxed"
     COUNTS_NOT_KEPT = "counts-not-kept"
+    CERTIFICATES_LOADED = "certificates-loaded"
+    CERTIFICATES_REFUSED = "certificates-refused"
 
 
 def configure(*, level: str = "info", format: str = "json", stream: TextIO | None = None) -> None:  # noqa: A002

@@ -63,6 +63,7 @@ class Metrics:
         self._define_answers(registry)
         self._define_state(registry)
         self._define_administration(registry)
+        self._define_trust(registry)
         Gauge("hashmatch_build_info", "Always 1; the label has the version.", ["version"], registry=registry).labels(
             version
         ).set(1)
@@ -183,6 +184,20 @@ class Metrics:
         )
         self.approvals_required = Gauge(
             "hashmatch_approvals_required", "Approvals that a generation needs before it is served.", registry=registry
+        )
+
+    def _define_trust(self, registry: CollectorRegistry) -> None:
+        self.certificate_expiry = Gauge(
+            "hashmatch_certificate_expiry_timestamp_seconds",
+            "When the certificate that a listener shows expires.",
+            ("listener",),
+            registry=registry,
+        )
+        self.certificate_reloads = Counter(
+            "hashmatch_certificate_reloads_total",
+            "Changed certificates of a listener, by whether they were loaded or refused.",
+            ("listener", "outcome"),
+            registry=registry,
         )
 
     def method(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
