@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from hashmatch.admin import values
-from hashmatch.admin.exits import EPILOG
+from hashmatch.admin.parsing import DOCUMENT as _DOCUMENT
+from hashmatch.admin.parsing import ROWS as _ROWS
+from hashmatch.admin.parsing import Parser
+from hashmatch.admin.parsing import add_output as _add_output
+from hashmatch.admin.parsing import add_reason as _add_reason
+from hashmatch.admin.parsing import command as _command
+from hashmatch.admin.parsing import finish as _finish
+from hashmatch.admin.parsing import group as _group
+from hashmatch.admin.trust_parser import add_pki
 
 _NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test", "known-good")
 _VOTED = ("md5", "sha1", "photodna", "pdq")
@@ -30,31 +38,14 @@ _FORMATS = (
 )
 _FILE_OPTIONS = {"file", "hashes_file", "profile", "config", "ca_file", "cert_file", "key_file"}
 
-_DOCUMENT = ("table", "json")
-_ROWS = ("table", "json", "jsonl", "csv")
-
 # How long a call may take, in seconds. A delivery is transferred, parsed and compared in one call; what publishes reads
 # every segment back before it takes effect.
-_SECONDS = 30
 _SECONDS_TO_PUBLISH = 900
 _SECONDS_TO_STAGE = 3_600
 
 _PROFILE_HELP = "with columns: the TOML file that says what the columns mean, or builtin:NAME"
 
 _VISIBLE = "The arguments of a command can be seen in the list of processes and stay in the shell's history:"
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser with the manners of this command: no abbreviations, and no hash in what it says."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **options, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, epilog=EPILOG
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Says what is wrong and exits. argparse repeats arguments that it does not expect; they may be hashes."""
-        super().error(values.without_hashes(message))
 
 
 def build_parser() -> Parser:
@@ -85,6 +76,7 @@ def build_parser() -> Parser:
     _add_backup(commands)
     _add_restore(commands)
     _add_report(commands)
+    add_pki(_group(commands, "pki", "make certificates for a trial"))
     return parser
 
 
@@ -465,23 +457,8 @@ def _add_configuration(parser: Parser) -> None:
     )
 
 
-def _group(commands: Any, name: str, text: str) -> Any:
-    parser = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
-    return parser.add_subparsers(dest=f"{name}_command", metavar="COMMAND", required=True)
-
-
-def _command(commands: Any, name: str, run: tuple[str, str], text: str, description: str = "") -> Parser:
-    parser: Parser = commands.add_parser(name, help=text, description=description or f"{text[:1].upper()}{text[1:]}.")
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_staging_id(parser: Parser) -> None:
     parser.add_argument("staging_id", metavar="ID", help="the id that staging gave")
-
-
-def _add_reason(parser: Parser) -> None:
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
 
 
 def _add_hashes(parser: Parser, *, positional: bool) -> None:
@@ -494,39 +471,6 @@ def _add_hashes(parser: Parser, *, positional: bool) -> None:
         dest="hashes_file",
         metavar="FILE",
         help="read hashes, one a line (HEX, or HEX and a name, as sha256sum writes); - is standard input",
-    )
-
-
-def _add_output(parser: Parser, outputs: Sequence[str]) -> None:
-    output = parser.add_argument_group("output")
-    output.add_argument("--output", choices=outputs, default="table", help="the form of the result (default: table)")
-    output.add_argument("--no-color", action="store_true", help="no colours")
-
-
-def _finish(parser: Parser, outputs: Sequence[str], *, dry_run: bool = False, seconds: int = _SECONDS) -> None:
-    """Adds what every command has."""
-    if dry_run:
-        parser.add_argument("--dry-run", action="store_true", help="let the server check it, and change nothing")
-    _add_output(parser, outputs)
-    connection = parser.add_argument_group("connection")
-    connection.add_argument(
-        "--target", metavar="ADDRESS", help="where the server is administered (default: 127.0.0.1:50052)"
-    )
-    connection.add_argument("--ca-file", metavar="FILE", help="PEM roots that the server's certificate must lead to")
-    connection.add_argument("--cert-file", metavar="FILE", help="PEM certificate to identify with")
-    connection.add_argument("--key-file", metavar="FILE", help="PEM key of that certificate")
-    connection.add_argument(
-        "--operator",
-        type=values.operator_name,
-        metavar="NAME",
-        help="who acts; believed only by a server without TLS, otherwise the certificate says it",
-    )
-    connection.add_argument(
-        "--timeout",
-        type=values.seconds,
-        default=float(seconds),
-        metavar="SECONDS",
-        help=f"for each call (default: {seconds})",
     )
 
 

@@ -74,7 +74,10 @@ class Certificates:
         """What a port is opened with: every caller must show a certificate of one of the authorities."""
         # The version of TLS is gRPC's own floor, 1.2; a test holds it.
         return grpc.dynamic_ssl_server_credentials(
-            _configuration(self._loaded), self._fetch, require_client_authentication=True
+            _configuration(self._loaded),
+            # None, which says that nothing has changed, is missing in the stubs.
+            self._fetch,  # type: ignore[arg-type]
+            require_client_authentication=True,
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:

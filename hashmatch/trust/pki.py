@@ -68,7 +68,7 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(credentials.certificate)
             key = serialization.load_pem_private_key(credentials.key, None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise PkiError("this is no authority: a certificate and its unencrypted key, both PEM, are wanted") from None
+            raise PkiError("no authority: a certificate and its unencrypted key in PEM are wanted") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise PkiError("the authority's key is not the one in its certificate")
         return cls(certificate, key)

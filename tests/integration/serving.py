@@ -133,9 +133,15 @@ class Page(NamedTuple):
 class Client:
     """Everything that can be asked of a server at its addresses, by people of any name."""
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(
+        self,
+        addresses: Addresses,
+        caller: grpc.ChannelCredentials | None = None,
+        operator: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """Over TLS `caller` asks, and `operator` administers."""
         self.addresses = addresses
-        self._channels = [grpc.insecure_channel(addresses.matching), grpc.insecure_channel(addresses.administration)]
+        self._channels = [_channel(addresses.matching, caller), _channel(addresses.administration, operator)]
         self.matching = match_service_pb2_grpc.MatchServiceStub(self._channels[0])
         self.lists = list_service_pb2_grpc.ListServiceStub(self._channels[0])
         self.health = health_pb2_grpc.HealthStub(self._channels[0])
@@ -264,6 +270,13 @@ class Client:
             hashes=map(hash_of, digests), list_ids=list_ids, reason="a test"
         )
         return self.act("Suppress", request).epoch
+
+
+def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    if credentials is None:
+        return grpc.insecure_channel(address)
+    # A handshake of its own, whatever other clients to the same address there are.
+    return grpc.secure_channel(address, credentials, [("grpc.use_local_subchannel_pool", 1)])
 
 
 class RunningServer:

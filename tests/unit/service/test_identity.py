@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.wrappers_pb2 import StringValue
 
+from hashmatch.model.clock import SystemClock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service import identity
 from hashmatch.service.calls import current_call
 from hashmatch.service.identity import AccessRules, Caller, CertificateIdentity, caller_in_certificate
 
-from .conftest import SERVICE, Serve, Toy
+from .conftest import SERVICE, ManualClock, Serve, Toy
 
 NAME = "spiffe://example.org/platform/upload"
 TIMEOUT = 20
@@ -87,14 +89,16 @@ def refusal(pem: bytes) -> HashmatchError:
 
 def test_a_caller_is_the_one_uri(authority: Authority) -> None:
     _, pem = authority.issue(uri(NAME))
-    assert caller_in_certificate(pem) == Caller(NAME, authenticated=True)
+    caller, expires_at = caller_in_certificate(pem)
+    assert caller == Caller(NAME, authenticated=True)
+    assert expires_at > time.time()
 
 
 def test_other_kinds_of_names_beside_the_uri_do_not_matter(authority: Authority) -> None:
     _, pem = authority.issue(
         x509.DNSName("client.example.org"), uri(NAME), x509.IPAddress(ipaddress.ip_address("10.0.0.1"))
     )
-    assert caller_in_certificate(pem).name == NAME
+    assert caller_in_certificate(pem)[0].name == NAME
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ class Connection:
 
 def test_no_certificate_is_no_identity() -> None:
     with pytest.raises(HashmatchError):
-        CertificateIdentity().caller(Connection(transport_security_type=[b"insecure"]))  # type: ignore[arg-type]
+        CertificateIdentity(SystemClock()).caller(Connection(transport_security_type=[b"insecure"]))  # type: ignore[arg-type]
 
 
 def test_a_certificate_is_read_once_and_memory_is_bounded(
@@ -144,18 +148,32 @@ def test_a_certificate_is_read_once_and_memory_is_bounded(
 ) -> None:
     read: list[bytes] = []
 
-    def reading(pem: bytes) -> Caller:
+    def reading(pem: bytes) -> tuple[Caller, float]:
         read.append(pem)
         return caller_in_certificate(pem)
 
     monkeypatch.setattr(identity, "caller_in_certificate", reading)
     monkeypatch.setattr(identity, "_REMEMBERED_CERTIFICATES", 2)
-    source = CertificateIdentity()
+    source = CertificateIdentity(SystemClock())
     pems = [authority.issue(uri(f"{NAME}/{number}"))[1] for number in range(3)]
     for number in (0, 1, 1, 2, 2, 0):
         connection: Any = Connection(x509_pem_cert=[pems[number]])
         assert source.caller(connection).name == f"{NAME}/{number}"
     assert read == [pems[0], pems[1], pems[2], pems[0]]
+
+
+def test_a_certificate_that_expires_on_an_open_connection_names_nobody_from_then_on(
+    authority: Authority, clock: ManualClock
+) -> None:
+    _, pem = authority.issue(uri(NAME))
+    connection: Any = Connection(x509_pem_cert=[pem])
+    clock.wall = time.time()
+    source = CertificateIdentity(clock)
+    assert source.caller(connection).name == NAME
+    clock.advance(2 * 86_400.0)
+    with pytest.raises(HashmatchError) as caught:
+        source.caller(connection)
+    assert caught.value.reason is ErrorReason.IDENTITY_MISSING
 
 
 @pytest.mark.parametrize(
@@ -188,7 +206,7 @@ async def asked(serve: Serve, authority: Authority, *names: x509.GeneralName, al
     server_key, server_certificate = authority.issue(x509.DNSName("localhost"), common_name="localhost")
     client = await serve(
         Toy(unary=who),
-        identity=CertificateIdentity(),
+        identity=CertificateIdentity(SystemClock()),
         access=AccessRules([SERVICE], allowed),
         credentials=grpc.ssl_server_credentials(
             [(server_key, server_certificate)], root_certificates=authority.pem, require_client_auth=True

@@ -1,0 +1,73 @@
+"""The words of the commands about trust: certificates."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from hashmatch.admin import values
+from hashmatch.admin.parsing import DOCUMENT, Parser, add_output, command
+
+_DAYS = 90
+_KINDS = ("server", "client", "operator")
+
+
+def add_pki(commands: Any) -> None:
+    """`pki init` and `pki issue`."""
+    parser = command(
+        commands,
+        "init",
+        ("pki", "init"),
+        "make authorities and the first certificates",
+        "Make a working public key infrastructure for a trial: one authority each for servers, clients and operators,\n"
+        "a server's certificate, a client's, and three operators'. It prints what to set where. Whoever can read the\n"
+        "directory `authorities` can be anybody: for anything but a trial use your own authority.",
+    )
+    parser.add_argument("directory", metavar="DIRECTORY", help="where to write; it must not exist")
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        dest="hosts",
+        metavar="NAME",
+        help="a DNS name or address of the server; may be repeated (default: localhost and 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--domain",
+        default="hashmatch.test",
+        metavar="NAME",
+        help="the trust domain: callers are spiffe://NAME/clients/... (default: hashmatch.test)",
+    )
+    _finish(parser)
+
+    parser = command(
+        commands,
+        "issue",
+        ("pki", "issue"),
+        "make one more certificate",
+        "Make one more certificate with the authorities that `pki init` made.",
+    )
+    parser.add_argument("directory", metavar="DIRECTORY", help="what `pki init` made")
+    parser.add_argument("kind", choices=_KINDS, metavar="KIND", help=f"who it is for: {', '.join(_KINDS)}")
+    parser.add_argument("name", metavar="NAME", help="what the files are called, and the last part of the caller's URI")
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        dest="hosts",
+        metavar="NAME",
+        help="for a server: a DNS name or address; may be repeated (default: NAME)",
+    )
+    parser.add_argument("--uri", metavar="URI", help="for a client or operator: its URI, if not the usual one")
+    _finish(parser)
+
+
+def _finish(parser: Parser) -> None:
+    parser.add_argument(
+        "--days",
+        type=partial(values.at_least, 1),
+        default=_DAYS,
+        metavar="N",
+        help=f"for how long certificates are good (default: {_DAYS})",
+    )
+    add_output(parser, DOCUMENT)
