@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 
 from hashmatch.formats.delivery import Tally
@@ -16,6 +17,8 @@ from hashmatch.model.vetting import Gate, LabelCount, QuarantineCount, VettingPo
 MAXIMUM_LABELS = 100
 # What parsers call the values that `is_degenerate` or the digests of nothing describe.
 DEGENERATE_REASONS = ("degenerate", "empty-file-digest")
+# What parsers call fingerprints of kinds that nothing is compared by here. Bodies deliver them as a matter of course.
+NOT_SERVED_REASON = "algorithm-not-served"
 
 
 # Below this many hashes a share says nothing of where they come from.
@@ -48,9 +51,7 @@ def report_on(
             acceptable=False,
         ),
         Gate("not-empty", after > 0, f"the list will have {after} hashes"),
-        _share(
-            "quarantine", quarantined, tally.read, policy.maximum_quarantined_fraction, "of what was read is unsound"
-        ),
+        _quarantine(tally, policy),
         _share(
             "removals", changes.removed, before, policy.maximum_removed_fraction, "of the list's hashes are removed"
         ),
@@ -99,6 +100,20 @@ def report_on(
 def _share(name: str, part: int, whole: int, limit: float, what: str) -> Gate:
     share = part / whole if whole else 0.0
     return Gate(name, share <= limit, f"{share:.2%} {what} ({part} of {whole}); the policy allows {limit:.2%}")
+
+
+def _quarantine(tally: Tally, policy: VettingPolicy) -> Gate:
+    # What is not served is sound: a body that always delivers it would otherwise never meet the gate.
+    not_served = tally.quarantined[NOT_SERVED_REASON]
+    besides = f"; {not_served} more are of kinds that are not served" if not_served else ""
+    gate = _share(
+        "quarantine",
+        tally.quarantined.total() - not_served,
+        tally.read,
+        policy.maximum_quarantined_fraction,
+        "of what was read is unsound",
+    )
+    return msgspec.structs.replace(gate, detail=gate.detail + besides)
 
 
 def _degenerate(tally: Tally, evidence: Evidence) -> Gate:

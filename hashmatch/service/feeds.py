@@ -30,6 +30,7 @@ from hashmatch.ingest.publisher import Publisher
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.feeds import FeedCheckpoint, FeedOutcome, FeedStatus
+from hashmatch.model.vetting import DeliveryMode
 from hashmatch.service.config import Config
 from hashmatch.service.importer import Importer
 from hashmatch.service.logs import Event, get_logger
@@ -248,10 +249,12 @@ class Feeds:
         waiting = await asyncio.to_thread(self._waiting, feed, state)
         if waiting is not None and not (again or full):
             published = await self._publish(feed, waiting)
-            outcome = FeedOutcome.PUBLISHED if published else FeedOutcome.WAITING
-            staging_id = waiting.staging_id
             return msgspec.structs.replace(
-                before, outcome=outcome, staging_id=staging_id, reason="", detail=_unmet(waiting), failures=0
+                before if before.staging_id == waiting.staging_id else _left_behind(waiting, status),
+                outcome=FeedOutcome.PUBLISHED if published else FeedOutcome.WAITING,
+                reason="",
+                detail=_unmet(waiting),
+                failures=0,
             )
         body = BODIES[feed.kind]
         async with body.connect(feed, self._clock) as client:
@@ -390,6 +393,19 @@ async def _kept(lease: FeedLease) -> AsyncIterator[None]:
 def _is_own_to_publish(feed: FeedDefinition, staging: Staging) -> bool:
     """Whether a round needs nobody: the operator and the policy leave it to the feed, and every gate is met."""
     return feed.publish_automatically and not staging.approvals_required and not staging.report.unmet
+
+
+def _left_behind(staging: Staging, status: FeedStatus) -> FeedStatus:
+    """How a round went whose server died before it could say so, as far as what it staged tells."""
+    return msgspec.structs.replace(
+        status,
+        started_at=staging.as_of,
+        ended_at=staging.staged_at,
+        succeeded_at=staging.staged_at,
+        full=staging.mode is DeliveryMode.FULL,
+        records=staging.report.records,
+        staging_id=staging.staging_id,
+    )
 
 
 def _unmet(staging: Staging) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from hashmatch.ingest.feeds.client import FeedClient
+from hashmatch.ingest.feeds.client import Answer, FeedClient
 from hashmatch.ingest.feeds.definition import FeedDefinition
 from hashmatch.ingest.feeds.errors import FeedError, FeedFailure
 from hashmatch.model.clock import Clock
@@ -69,6 +69,14 @@ def number_in(position: str) -> float:
         return float(position)
     except ValueError:
         raise FeedError(FeedFailure.MALFORMED, "the checkpoint's position is no number") from None
+
+
+def reached(position: int, answer: Answer, client: FeedClient) -> int:
+    """A position in seconds since 1970, but never one ahead of the body's clock (or ours, if it tells none).
+
+    Whoever went on from a time that has not come would never read anything again, and not notice.
+    """
+    return min(position, int(client.now() if answer.date is None else answer.date))
 
 
 def malformed(what: str, error: msgspec.MsgspecError) -> FeedError:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from hashmatch.ingest.feeds.body import Page, PageLoop, malformed, number_in
+from hashmatch.ingest.feeds.body import Page, PageLoop, malformed, number_in, reached
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import StopNciiCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import DAY, FeedDefinition
@@ -63,7 +63,7 @@ class StopNciiBody:
             records = len(found.hashRecords or ())
             position = max(position, found.nextSetTimestamp or 0)
             if not found.hasMoreRecords:
-                yield Page(answer.content, records, str(position))
+                yield Page(answer.content, records, str(reached(position, answer, client)))
                 return
             if not found.nextPageToken:
                 raise FeedError(FeedFailure.MALFORMED, "FetchHashes: there are more records but no token for them")

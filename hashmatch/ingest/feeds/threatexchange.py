@@ -10,12 +10,14 @@ end in the logs of whatever lies between. The links to next pages repeat it in t
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from hashmatch.ingest.feeds.body import Page, PageLoop, malformed, number_in
+from hashmatch.ingest.feeds.body import Page, PageLoop, malformed, number_in, reached
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import TokenCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import DAY, FeedDefinition
@@ -23,12 +25,13 @@ from hashmatch.model.clock import Clock
 
 _FIELDS = "id,indicator,type,last_updated,should_delete,descriptors{id,owner{id,name},status,tags,added_on,reactions}"
 _TOKEN_PARAMETER = "access_token"  # noqa: S105  its name
+_TIME = re.compile(r"[0-9]{1,12}", re.ASCII)
 # Whether updates of the very second are sent again is not documented.
 _OVERLAP = 1
 
 
 class _Update(msgspec.Struct):
-    last_updated: int | str
+    last_updated: Any = None
 
 
 class _Paging(msgspec.Struct):
@@ -68,13 +71,19 @@ class ThreatExchangeBody:
                 found = msgspec.json.decode(answer.content, type=_Page)
             except msgspec.MsgspecError as error:
                 raise malformed("threat_updates", error) from None
-            position = max([position, *(int(number_in(str(update.last_updated))) for update in found.data)])
+            position = max([position, *(_time_of(update.last_updated) for update in found.data)])
             link = found.paging.next if found.paging else None
             if not link:
-                yield Page(answer.content, len(found.data), str(position))
+                yield Page(answer.content, len(found.data), str(reached(position, answer, client)))
                 return
             yield Page(answer.content, len(found.data), None)
             url = _without_token(client.linked(link, below=path))
+
+
+def _time_of(value: Any) -> int:
+    """The time of an update; 0 for one that says none, which says nothing of how far the page goes."""
+    text = str(value)
+    return int(text) if _TIME.fullmatch(text) else 0
 
 
 def _without_token(url: str) -> str:

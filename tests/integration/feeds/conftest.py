@@ -66,6 +66,11 @@ def status_of(client: Client) -> list_admin_service_pb2.Feed:
 
 def assert_says(client: Client, body: Body, truth: dict[bytes, str]) -> None:
     """The list has exactly these digests, each with one opinion and this label."""
+    assert said_by(client, body) == truth
+
+
+def said_by(client: Client, body: Body) -> dict[bytes, str]:
+    """What the list says of all digests that the body ever said anything of: those that it has, with their labels."""
     epoch = client.act("GetHistory", list_admin_service_pb2.GetHistoryRequest(page_size=1)).events[0].epoch
     eventually(lambda: client.epoch() >= epoch, "what is published is served")
     said: dict[bytes, str] = {}
@@ -80,7 +85,7 @@ def assert_says(client: Client, body: Body, truth: dict[bytes, str]) -> None:
                 said[digest] = opinion.label
             else:
                 assert answer.verdict == common_pb2.VERDICT_NO_KNOWN_MATCH
-    assert said == truth
+    return said
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -9,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.trust.sealing import KEY_SIZE
 from hashmatch.v1 import common_pb2, list_admin_service_pb2
-from tests.integration.feeds.conftest import AUTOMATIC, MakeFollower, assert_says, run_feed, status_of
+from tests.integration.feeds.conftest import AUTOMATIC, MakeFollower, assert_says, run_feed, said_by, status_of
 from tests.integration.processes import ServerProcess
-from tests.integration.waiting import eventually
+from tests.integration.waiting import PATIENCE, eventually
 from tests.support.simulators.body import Body, Reply, Request
 from tests.support.simulators.ncmec import Ncmec
 from tests.support.simulators.office import write_feed
@@ -86,6 +90,64 @@ def test_a_server_that_is_killed_half_way_leaves_the_list_as_it_was(server: Serv
     log = server.log
     for planted in (body.digests[0].hex(), "pass word", "Traceback"):
         assert planted not in log
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("*:b:*", id="while segments are written"),
+        pytest.param("*:stagings", id="when the round is staged"),
+        pytest.param("*:manifest", id="when the round is published"),
+        pytest.param("*:feeds", id="when its outcome is recorded"),
+    ],
+)
+def test_a_server_that_is_killed_as_it_writes_leaves_the_list_before_or_after(
+    key: str, scratch: Path, body: Body, own_valkey: EmbeddedValkey
+):
+    """It is killed by whoever hears of the write, which is as fast as it gets."""
+    file = write_feed(scratch, body, publish_automatically=True)
+    settings = {f"vetting.{name}": value for name, value in AUTOMATIC.items()}
+    key_file = scratch / "sealing.key"
+    key_file.write_text(bytes(range(KEY_SIZE)).hex())
+    key_file.chmod(0o600)
+    store = {"store.url": own_valkey.url, "sealing.key_file": str(key_file)}
+    server = ServerProcess(scratch, **settings, **store, **{"feeds.file": str(file)})
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        client = server.start()
+        client.define(nature=common_pb2.LIST_NATURE_TEST)
+        assert run_feed(client).outcome == PUBLISHED
+        before = body.truth
+        body.change(2)
+        body.withdraw(3, 4)
+        body.publish(25, label="third", age=0.0)
+        valkey = stack.enter_context(contextlib.closing(redis.Redis.from_url(own_valkey.url)))
+        valkey.config_set("notify-keyspace-events", "KA")
+        heard = stack.enter_context(contextlib.closing(valkey.pubsub(ignore_subscribe_messages=True)))
+        heard.psubscribe(f"__keyspace@*__:{key}")
+        # Its answer is that of the subscription; whatever comes next is a write.
+        assert heard.get_message(timeout=PATIENCE) is None
+        call = client.administration.RunFeed.future(
+            list_admin_service_pb2.RunFeedRequest(name="the-feed"),
+            timeout=60,
+            metadata=(("hashmatch-operator", "ann"),),
+        )
+        assert next(heard.listen())
+        server.send(signal.SIGKILL)
+        server.wait()
+        assert call.exception() is not None
+        server.stop()
+        client = server.start()
+        assert said_by(client, body) in (before, body.truth)
+        caught_up = run_feed(client, patience=60.0)
+        assert (caught_up.outcome, caught_up.full) == (PUBLISHED, False), caught_up
+        assert_says(client, body, body.truth)
+        again = run_feed(client)
+        assert (again.outcome, again.full) == (PUBLISHED, False), again
+        assert_says(client, body, body.truth)
+        assert not client.act("ListStagings", list_admin_service_pb2.ListStagingsRequest()).stagings
+        assert "Traceback" not in server.log
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import redis
 
+from hashmatch.formats.ncmec import NAMESPACE
 from hashmatch.ingest.acts import MANIFEST_LIFETIME, Acts
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.suppressor import Suppressor
@@ -148,6 +149,20 @@ def test_unsound_records_are_counted_against_the_policy(office: Office):
     assert (few.quarantined, few.unmet) == (1, ())
     assert (many.quarantined, [gate.name for gate in many.unmet]) == (2, ["quarantine"])
     assert many.quarantine[0].example_records == (100, 101)
+
+
+def test_fingerprints_of_kinds_that_are_not_served_are_not_unsound(office: Office):
+    """Bodies deliver them with nearly every entry: the gate would be accepted unread."""
+    prints = "".join(f"<md5>{digest.hex()}</md5><netclean>text</netclean>" for digest in digests(*range(9)))
+    entry = f'<image><member id="1"/><id>1</id><fingerprints>{prints}<md5>{{}}</md5></fingerprints></image>'
+    document = f'<queryResult xmlns="{NAMESPACE}"><images count="1">{entry}</images></queryResult>'
+    sound = office.stage(document.format(digests(9)[0].hex()), format="ncmec").report
+    assert (sound.quarantined, sound.unmet) == (9, ())
+    (gate,) = (gate for gate in sound.gates if gate.name == "quarantine")
+    assert gate.detail.startswith("0.00% of what was read is unsound (0 of 19)")
+    assert gate.detail.endswith("; 9 more are of kinds that are not served")
+    unsound = office.stage(document.format("unsound"), format="ncmec").report
+    assert (unsound.quarantined, [gate.name for gate in unsound.unmet]) == (10, ["quarantine"])
 
 
 def test_counts_that_do_not_reconcile_can_never_be_published(office: Office, publisher: Publisher, store: Store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from hashmatch.ingest.feeds.bodies import BODIES
@@ -143,6 +144,38 @@ async def test_tech_against_terrorism_is_paged_by_its_checkpoints_with_fresh_tok
     tokens = [request for request in body.requests if request.method == "POST"]
     assert len(tokens) == 3
     assert {request.path for request in tokens} == {"/token-auth/tcap/"}
+
+
+@pytest.mark.parametrize("kind", [StopNcii, ThreatExchange], ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("tells_its_time", [True, False])
+async def test_a_time_that_has_not_come_is_not_gone_on_from(kind, tells_its_time, simulate, define):
+    """Milliseconds, for example: nothing would ever be read again."""
+    body = simulate(kind)
+    body.publish(3)
+    (sound,) = await pages_of(define(body))
+    document = msgspec.json.decode(sound.document)
+    if kind is StopNcii:
+        document["nextSetTimestamp"] *= 1_000
+    else:
+        document["data"][1]["last_updated"] *= 1_000
+    headers = {} if tells_its_time else {"Date": "soon"}
+    body.interfere = lambda _: Reply(200, msgspec.json.encode(document), headers)
+    (page,) = await pages_of(define(body))
+    assert page.position is not None
+    assert float(sound.position or 0) <= float(page.position) <= body.now()
+
+
+@pytest.mark.parametrize("time", [None, "soon", 1.5, [], "9" * 30])
+async def test_an_update_of_threatexchange_without_a_time_does_not_hold_up_the_rest(time, simulate, define):
+    """It is read, and quarantined where it cannot be; the checkpoint goes by those that have one."""
+    body = simulate(ThreatExchange)
+    body.publish(3)
+    (sound,) = await pages_of(define(body))
+    document = msgspec.json.decode(sound.document)
+    document["data"][1]["last_updated"] = time
+    body.interfere = lambda _: Reply(200, msgspec.json.encode(document))
+    (page,) = await pages_of(define(body))
+    assert (page.records, page.position) == (3, sound.position)
 
 
 async def test_threatexchange_never_sees_its_token_in_a_url(simulate, define):
