@@ -48,9 +48,11 @@ check: lint types proto-check test  ## Everything that CI runs, except the demon
 bench: $(VENV)/.made  ## Run a benchmark: make bench BENCH="exact --quick".
 	@$(BIN)/python -m bench $(BENCH)
 
-deployment-check: $(VENV)/.made  ## Check the image's file and what is deployed to Kubernetes.
+DEPLOYED := deployment rendered compose systemd store_settings image
+
+deployment-check: $(VENV)/.made  ## Check all of deploy/, and run what the image runs as it does (as root).
 	$(BIN)/hadolint deploy/container/Containerfile
-	$(BIN)/python -m pytest -q tests/packaging/test_deployment.py
+	$(BIN)/python -m pytest -q -m 'long or not long' $(DEPLOYED:%=tests/packaging/test_%.py)
 
 sbom: $(VENV)/.made  ## Write what is in the image to build/sbom.json.
 	mkdir -p build && $(BIN)/cyclonedx-py requirements deploy/container/requirements.txt --pyproject pyproject.toml \
