@@ -39,7 +39,8 @@ class Changes:
     """A comparison. Counts are of hashes; `counts` maps algorithms to the hashes that there will be.
 
     `delivered` are the hashes that the delivery itself states, whether they change anything or not, one `Rows` for each
-    algorithm; `delivered_keys` are the keys of its entries.
+    algorithm; `delivered_keys` are the keys of its entries. `superseded`, which `duplicates` includes, were replaced by
+    a later state of their entry in the same delivery.
     """
 
     rows: list[RowsChange]
@@ -48,6 +49,7 @@ class Changes:
     delivered_keys: Sequence[str] = ()
     stored: int = 0
     duplicates: int = 0
+    superseded: int = 0
     added: int = 0
     removed: int = 0
     changed: int = 0
@@ -65,6 +67,7 @@ def changes_of(
         delivered[fingerprints.algorithm] = rows
         changes.stored += stored
         changes.duplicates += repeated
+    changes.superseded = entries.superseded
     changes.duplicates += entries.superseded
     changes.delivered = [rows for _, rows in sorted(delivered.items())]
     changes.delivered_keys = entries.keys

@@ -52,6 +52,7 @@ def report_on(
         ),
         Gate("not-empty", after > 0, f"the list will have {after} hashes"),
         _quarantine(tally, policy),
+        _superseded(tally, changes, policy),
         _share(
             "removals", changes.removed, before, policy.maximum_removed_fraction, "of the list's hashes are removed"
         ),
@@ -114,6 +115,21 @@ def _quarantine(tally: Tally, policy: VettingPolicy) -> Gate:
         "of what was read is unsound",
     )
     return msgspec.structs.replace(gate, detail=gate.detail + besides)
+
+
+def _superseded(tally: Tally, changes: Changes, policy: VettingPolicy) -> Gate:
+    # A key that does not tell entries apart makes one of them all, of which the last is left: the counts reconcile.
+    gate = _share(
+        "superseded",
+        changes.superseded,
+        tally.read,
+        policy.maximum_superseded_fraction,
+        "of what was read is replaced by later entries with the same keys",
+    )
+    telling = tally.read >= _TELLING
+    return msgspec.structs.replace(
+        gate, passed=gate.passed or not telling, detail=f"{gate.detail} of {_TELLING} or more"
+    )
 
 
 def _degenerate(tally: Tally, evidence: Evidence) -> Gate:

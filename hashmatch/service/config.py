@@ -306,6 +306,15 @@ class VettingSection(Section, frozen=True, kw_only=True):
     maximum_quarantined_fraction: Annotated[
         float, Meta(ge=0, le=1, description="The largest share of a delivery that may be unsound.")
     ] = 0.01
+    maximum_superseded_fraction: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The largest share of a delivery that it may replace itself, by later states of entries with "
+            "the same key; judged from 1,000 fingerprints on.",
+        ),
+    ] = 0.1
     maximum_known_good_hashes: Annotated[
         int,
         Meta(

@@ -234,6 +234,7 @@ class Runner:
             maximum_removed_fraction=vetting.maximum_removed_fraction,
             maximum_added_fraction=vetting.maximum_added_fraction,
             maximum_quarantined_fraction=vetting.maximum_quarantined_fraction,
+            maximum_superseded_fraction=vetting.maximum_superseded_fraction,
             maximum_known_good_hashes=vetting.maximum_known_good_hashes,
             maximum_suppressed_hashes=vetting.maximum_suppressed_hashes,
             maximum_returned_entries=vetting.maximum_returned_entries,

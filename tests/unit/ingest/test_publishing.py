@@ -165,6 +165,15 @@ def test_fingerprints_of_kinds_that_are_not_served_are_not_unsound(office: Offic
     assert (unsound.quarantined, [gate.name for gate in unsound.unmet]) == (10, ["quarantine"])
 
 
+@pytest.mark.parametrize(("keys", "met"), [(1_000, True), (900, True), (899, False), (1, False)])
+def test_a_delivery_that_replaces_itself_does_not_pass_unremarked(office: Office, keys: int, met: bool):
+    """Keys that do not tell entries apart leave the last of them, and all counts agree."""
+    rows = (row(key=str(number % keys), md5=digest) for number, digest in enumerate(digests(*range(1_000))))
+    report = office.stage("".join(rows)).report
+    assert (report.stored, report.stored + report.duplicates) == (keys, 1_000)
+    assert [gate.name for gate in report.unmet] == ([] if met else ["superseded"])
+
+
 def test_counts_that_do_not_reconcile_can_never_be_published(office: Office, publisher: Publisher, store: Store):
     staging = office.stage_hashes(digests(1))
     gates = tuple(
