@@ -44,14 +44,15 @@ def _check_validity(name: str, path: Path, certificates: list[x509.Certificate],
     until = f"{min(each.not_valid_after_utc for each in certificates):%Y-%m-%d}"
     if ends <= now:
         yield _AREA.error(
-            f"tls.{name}: {path} expired on {until}", "replace it and restart the server: no connection succeeds now"
+            f"tls.{name}: {path} expired on {until}",
+            "replace it: no new connection succeeds; the server takes it up by itself",
         )
     elif begins > now:
         yield _AREA.error(f"tls.{name}: {path} is not valid yet", "look at the machine's clock, or at who issued it")
     elif ends - now < _SOON:
         yield _AREA.warning(
             f"tls.{name}: {path} expires on {until}, in {int((ends - now) / _DAY)} days",
-            "have it renewed, replace the file and restart the server",
+            "have it renewed and replace the file; the server takes it up by itself",
         )
     else:
         yield _AREA.well(f"tls.{name} is valid until {until}")

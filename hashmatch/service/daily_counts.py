@@ -7,6 +7,8 @@ import secrets
 import threading
 from collections.abc import Mapping
 
+from prometheus_client import Gauge
+
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.counts import UNKNOWN_ALGORITHM, Count, Counts, day_of, seconds_left_of_day
@@ -65,8 +67,15 @@ class CountKeeper:
     """Puts the counts into the store, and with `files` copies those of all servers to this server's disk."""
 
     def __init__(
-        self, counts: DailyCounts, store: CountStore, files: CountFiles | None, settings: CountsSection, clock: Clock
+        self,
+        counts: DailyCounts,
+        store: CountStore,
+        files: CountFiles | None,
+        settings: CountsSection,
+        clock: Clock,
+        gauge: Gauge,
     ) -> None:
+        """`gauge` is set to the time, in seconds since 1970, of the last round in which nothing failed."""
         self._counts = counts
         self._store = store
         self._files = files
@@ -77,6 +86,8 @@ class CountKeeper:
         self._put: dict[str, Counts] = {}
         self._all_copied = False
         self._failing = ""
+        self._gauge = gauge
+        gauge.set(clock.now())
 
     async def run(self) -> None:
         """Keep the counts until cancelled, and once more then.
@@ -99,6 +110,8 @@ class CountKeeper:
         if failure and failure != self._failing:
             self._logger.warning(Event.COUNTS_NOT_KEPT, why=failure)
         self._failing = failure
+        if not failure:
+            self._gauge.set(self._clock.now())
         for day, counts in days.items():
             if day != today and (self._put.get(day) == counts):
                 self._counts.kept(day)

@@ -39,7 +39,8 @@ class Health:
     """The state of the components and what follows from it for each gRPC service.
 
     `services` names, for each service, the components that it cannot do without; the server as a whole (the empty name,
-    and the readiness page) needs all `components`. `gauge` is set to 1 while the server as a whole is ready.
+    and the readiness page) needs all `components`. `gauge` is set to 1 while the server as a whole is ready,
+    `component_gauge` for each `component` that is well.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Health:
         services: Mapping[str, Collection[str]],
         *,
         gauge: Gauge,
+        component_gauge: Gauge,
         logger: FilteringBoundLogger,
     ) -> None:
         self._states = {component: ComponentState(ok=False, why="starting") for component in components}
@@ -59,6 +61,9 @@ class Health:
                 raise ValueError(f"{service} needs unknown components: {', '.join(sorted(unknown))}")
         self._gauge = gauge
         self._gauge.set(0)
+        self._component_gauge = component_gauge
+        for component, state in self._states.items():
+            component_gauge.labels(component).set(state.ok)
         self._logger = logger
         self._changed = asyncio.Event()
 
@@ -71,6 +76,7 @@ class Health:
         # A new dict, so that another thread that is reading the old one is not disturbed.
         self._states = {**self._states, component: state}
         self._gauge.set(float(self.is_serving("")))
+        self._component_gauge.labels(component).set(ok)
         if ok != before.ok:
             self._logger.info(
                 Event.HEALTH_CHANGED, component=component, ok=ok, why=state.why, ready=self.is_serving("")

@@ -110,6 +110,12 @@ class Metrics:
 
     def _define_state(self, registry: CollectorRegistry) -> None:
         self.ready = Gauge("hashmatch_ready", "1 if the server may be sent calls.", registry=registry)
+        self.components = Gauge(
+            "hashmatch_component_ready",
+            "1 if the component is well; a server is ready if all are.",
+            ("component",),
+            registry=registry,
+        )
         self.epoch = Gauge("hashmatch_epoch", "The number of the manifest being served.", registry=registry)
         self.snapshot_confirmed = Gauge(
             "hashmatch_snapshot_confirmed_timestamp_seconds",
@@ -138,6 +144,16 @@ class Metrics:
         self.store_errors = Counter(
             "hashmatch_store_errors_total", "Failed operations of the store.", ("kind",), registry=registry
         )
+        self.store_may_evict = Gauge(
+            "hashmatch_store_may_evict",
+            "1 if the store's maxmemory-policy lets it drop keys without an error.",
+            registry=registry,
+        )
+        self.counts_kept = Gauge(
+            "hashmatch_daily_counts_kept_timestamp_seconds",
+            "When the daily counts were last put where they outlive the process; 0 if they are not kept.",
+            registry=registry,
+        )
         self.manifest_refused = Counter(
             "hashmatch_manifest_refused_total", "Manifests not served, and why.", ("reason",), registry=registry
         )
@@ -151,6 +167,11 @@ class Metrics:
         )
         self.publishes = Counter(
             "hashmatch_publishes_total", "Changes to what is served, by act.", ("act",), registry=registry
+        )
+        self.audit_write_failures = Counter(
+            "hashmatch_audit_write_failures_total",
+            "Records that could not be written to the audit log; the act did not take effect.",
+            registry=registry,
         )
         self.feed_rounds = Counter(
             "hashmatch_feed_rounds_total", "Rounds of feeds, by outcome.", ("feed", "outcome"), registry=registry

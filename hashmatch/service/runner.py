@@ -34,6 +34,7 @@ from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.answering import Answering
 from hashmatch.service.changes import Changes
 from hashmatch.service.config import Config
+from hashmatch.service.counted_audit import CountedAudit
 from hashmatch.service.daily_counts import CountKeeper, DailyCounts
 from hashmatch.service.data_directory import data_directory
 from hashmatch.service.feeds import Feeds, feed_definitions
@@ -90,6 +91,7 @@ class Runner:
             ("store", "snapshot", "confirmed", "blocks"),
             {MATCH_SERVICE: ("snapshot",), LIST_SERVICE: ("snapshot",), ADMIN_SERVICE: ("store",)},
             gauge=self.metrics.ready,
+            component_gauge=self.metrics.components,
             logger=self._logger,
         )
         self._ending = contextlib.AsyncExitStack()
@@ -136,7 +138,9 @@ class Runner:
         if config.counts.enabled:
             files = CountFiles(data_dir / "counts") if config.server.admin_listen else None
             # Before the listeners, so that what is answered while they stop is counted.
-            self._in_background(CountKeeper(daily, store.counts, files, config.counts, self._clock).run())
+            self._in_background(
+                CountKeeper(daily, store.counts, files, config.counts, self._clock, self.metrics.counts_kept).run()
+            )
         searching = Searching(_limits(config), config.access.distances, self._clock)
         self._ending.callback(searching.close)
         following = Following(
@@ -247,7 +251,8 @@ class Runner:
             self._logger.warning(Event.POLICY_RELAXED, approvals_required=policy.approvals_required)
         audit = AuditLog(data_dir / "audit.jsonl", self._clock)
         self._ending.callback(audit.close)
-        acts = Acts(store, self._clock, policy, audit, floor)
+        counted = CountedAudit(audit, self.metrics.audit_write_failures)
+        acts = Acts(store, self._clock, policy, counted, floor)
         publisher = Publisher(acts)
         patient = msgspec.structs.replace(access, operation_timeout=_IMPORTER_TIMEOUT)
         # Feeds have an importer of their own: a first round takes hours, and must not keep operators out.

@@ -179,6 +179,7 @@ class Following:
         look, served = self._last, self._refresher.served
         # An empty store is as it should be only as long as nothing was ever published in it.
         fresh = look.outcome is Outcome.EMPTY and not self._floor.highest()
+        self._metrics.store_may_evict.set(bool(self._misconfigured))
         store_ok = (look.current or fresh) and not self._misconfigured
         self._health.set("store", store_ok, self._misconfigured or look.why)
         doubts = self._refresher.doubts() if served is not None else ()

@@ -340,9 +340,12 @@ def test_a_store_that_begins_to_evict(make_server: MakeServer, own_valkey: Embed
     clock.advance(60.0)
     eventually(lambda: not is_ready(client), "readiness falls")
     assert "noeviction" in client.page("/readyz").text
+    assert "hashmatch_store_may_evict 1.0" in client.page("/metrics").text
+    assert 'hashmatch_component_ready{component="store"} 0.0' in client.page("/metrics").text
     store.config_set("maxmemory-policy", "noeviction")
     clock.advance(60.0)
     eventually(lambda: is_ready(client), "readiness returns")
+    assert "hashmatch_store_may_evict 0.0" in client.page("/metrics").text
 
 
 def test_two_servers_see_a_publication_of_either(start: Start) -> None:

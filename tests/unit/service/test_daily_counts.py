@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from prometheus_client import Gauge
 
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.counts import Count, day_of, days_between, merged, seconds_left_of_day, total
@@ -29,7 +30,9 @@ def server(store, clock):
 
     def server(files=None, counts_in=store.counts, **settings):
         counts = DailyCounts(clock)
-        return counts, CountKeeper(counts, counts_in, files, CountsSection(**settings), clock)
+        return counts, CountKeeper(
+            counts, counts_in, files, CountsSection(**settings), clock, Gauge("kept", "", registry=None)
+        )
 
     return server
 
@@ -122,11 +125,14 @@ def test_while_the_store_is_down_counts_wait_and_an_own_disk_has_them_at_once(
     down = CountStore(Connection(f"unix://{tmp_path}/nobody.sock"), Keys("hashmatch"), sealing_key)
     counts, keeper = server(None, down)
     counts.count_verdict(MD5, Verdict.MATCH, 3)
+    began = clock.now()
     keep(keeper)
     clock.advance(DAY)
     keep(keeper)
+    assert keeper._gauge._value.get() == began
     keeper._store = store.counts
     keep(keeper)
+    assert keeper._gauge._value.get() == clock.now()
     own, administering = server(files, down)
     own.count_verdict(MD5, Verdict.MATCH, 4)
     keep(administering)

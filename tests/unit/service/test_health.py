@@ -25,7 +25,11 @@ TIMEOUT = 20
 @pytest.fixture
 def health(metrics: Metrics, logger: Any) -> Health:
     return Health(
-        ["snapshot", "store"], {"match": ["snapshot"], "admin": ["store"]}, gauge=metrics.ready, logger=logger
+        ["snapshot", "store"],
+        {"match": ["snapshot"], "admin": ["store"]},
+        gauge=metrics.ready,
+        component_gauge=metrics.components,
+        logger=logger,
     )
 
 
@@ -55,6 +59,18 @@ def test_it_is_well_when_every_component_is(health: Health, metrics: Metrics) ->
     assert (health.is_serving(""), health.is_serving("match"), ready()) == (False, True, 0)
 
 
+def test_every_component_has_a_metric_of_its_own(health: Health, metrics: Metrics) -> None:
+    def ready(component: str) -> float | None:
+        return metrics.registry.get_sample_value("hashmatch_component_ready", {"component": component})
+
+    assert [ready(component) for component in ("snapshot", "store", "running")] == [0, 0, 1]
+    health.set("store", ok=True)
+    assert [ready(component) for component in ("snapshot", "store", "running")] == [0, 1, 1]
+    health.set("store", ok=False)
+    health.shutdown()
+    assert [ready(component) for component in ("snapshot", "store", "running")] == [0, 0, 0]
+
+
 def test_shutting_down_comes_first_and_is_for_good(health: Health) -> None:
     health.set("store", ok=True)
     health.set("snapshot", ok=True)
@@ -68,7 +84,13 @@ def test_a_component_that_nobody_named_is_an_error(health: Health, metrics: Metr
     with pytest.raises(KeyError):
         health.set("stoer", ok=True)
     with pytest.raises(ValueError, match="stoer"):
-        Health(["store"], {"admin": ["stoer"]}, gauge=metrics.ready, logger=logger)
+        Health(
+            ["store"],
+            {"admin": ["stoer"]},
+            gauge=metrics.ready,
+            component_gauge=metrics.components,
+            logger=logger,
+        )
 
 
 def test_changes_are_logged_and_repetitions_are_not(health: Health, lines: list[dict[str, Any]]) -> None:
