@@ -291,10 +291,12 @@ class VicsParser:
             media.tags,
         )
         try:
-            flags, refusals = _known_flags_of(*stated)
+            # True is not the text that 1 is, but equal to it.
+            known = not (isinstance(media.series, bool) or isinstance(media.tags, bool))
+            flags, refusals = (_known_flags_of if known else _flags_of)(stated)
         except TypeError:
             # Lists, which cannot be looked up.
-            flags, refusals = _flags_of(*stated)
+            flags, refusals = _flags_of(stated)
         for reason in refusals:
             self._collector.refuse(reason, record)
         if len(flags) > MAXIMUM_FLAGS:
@@ -324,7 +326,7 @@ def _fingerprints_of(media: _Media) -> list[tuple[Any, Any]]:
         (_SHA1, media.sha1),
         (_PHOTODNA, media.photodna),
     ):
-        if not _is_blank(value):
+        if value is not None and value != "" and not (type(value) is str and value.isspace()):
             met.append((algorithm, value))
     alternatives = media.alternative_hashes
     if isinstance(alternatives, list):
@@ -342,7 +344,7 @@ def _is_blank(value: Any) -> bool:
     return value is None or value == "" or (type(value) is str and value.isspace())
 
 
-def _flags_of(*stated: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _flags_of(stated: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The flags that values state, which stand as in `_FLAG_WORDS`, then series and tags; and why some were refused."""
     words: set[str] = set()
     refusals: list[str] = []
@@ -362,8 +364,8 @@ def _flags_of(*stated: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(sorted(words)), tuple(refusals)
 
 
-# Most records state what others do. By type, because true is not the text that 1 is.
-_known_flags_of = functools.lru_cache(maxsize=4_096, typed=True)(_flags_of)
+# Most records state what others do.
+_known_flags_of = functools.lru_cache(maxsize=4_096)(_flags_of)
 
 
 def _listed(value: Any, *, separated: bool) -> list[str]:
