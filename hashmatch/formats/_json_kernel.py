@@ -29,13 +29,14 @@ class Nesting:
         return int(_end(np.frombuffer(text, np.uint8), start, self._state))
 
 
-def whole_objects(text: bytes, start: int, maximum: int) -> npt.NDArray[np.int64]:
+def whole_objects(text: bytes, start: int, maximum: int, enough: int) -> npt.NDArray[np.int64]:
     """The (n, 2) bounds of the objects that follow on each other from `start`, with a comma between two.
 
-    There are `maximum` at most. Each of them is whole; what stands behind the last one is for the caller.
+    There are `maximum` at most, and no further one behind the first `enough` bytes. Each of them is whole; what stands
+    behind the last one is for the caller.
     """
     bounds = np.empty((maximum, 2), np.int64)
-    count = _whole_objects(np.frombuffer(text, np.uint8), start, bounds)
+    count = _whole_objects(np.frombuffer(text, np.uint8), start, bounds, enough)
     return bounds[:count]
 
 
@@ -64,12 +65,12 @@ def _end(data, start, state):
 
 
 @numba.njit(nogil=True, cache=True)
-def _whole_objects(data, start, bounds):
+def _whole_objects(data, start, bounds, enough):
     count = 0
     at = start
     length = data.shape[0]
     state = np.zeros(3, np.int64)
-    while count < bounds.shape[0]:
+    while count < bounds.shape[0] and at - start < enough:
         if count > 0:
             while at < length and data[at] <= _LARGEST_SPACE:
                 at += 1

@@ -24,8 +24,9 @@ _T = TypeVar("_T")
 # Gives None for want of text and returns what was read.
 Reading = Generator[None, None, _T]
 
-# So many objects are cut at once at most; the text at hand holds fewer.
-_CUT_AT_ONCE = 4_096
+# So many objects are cut at once at most, and no further one behind so many bytes: what they decode to takes up memory.
+_CUT_AT_ONCE = 512
+_ENOUGH_AT_ONCE = 65_536
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # A number, true, false or null, or what stands in the place of one.
@@ -33,9 +34,13 @@ _WORD = re.compile(rb'[^ \t\r\n,:{}\[\]"]*+')
 
 
 class Elements(NamedTuple):
-    """Elements of an array that follow on each other: whole objects, or one element of which `refusal` says why not."""
+    """Elements of an array that follow on each other: whole objects, or one element of which `refusal` says why not.
 
-    objects: list[bytes]
+    `text` begins with the first object and ends with the last one; `bounds` are where in it each begins and ends.
+    """
+
+    text: bytes
+    bounds: list[tuple[int, int]]
     refusal: str = ""
 
 
@@ -122,20 +127,20 @@ class JsonStream:
             return None
         if byte != b"{":
             yield from self.scalar()
-            return Elements([], "not-an-object")
-        while not len(bounds := whole_objects(self._text, self._at, _CUT_AT_ONCE)):
+            return Elements(b"", [], "not-an-object")
+        while not len(bounds := whole_objects(self._text, self._at, _CUT_AT_ONCE, _ENOUGH_AT_ONCE)):
             if len(self._text) - self._at > self._limit:
                 yield from self._pass_brackets()
-                return Elements([], "record-too-large")
+                return Elements(b"", [], "record-too-large")
             yield from self._more("a record")
         sizes = bounds[:, 1] - bounds[:, 0]
         if sizes[0] > self._limit:
             self._at = int(bounds[0, 1])
-            return Elements([], "record-too-large")
+            return Elements(b"", [], "record-too-large")
         fitting = int((sizes > self._limit).argmax()) or len(bounds)
-        text = self._text
-        self._at = int(bounds[fitting - 1, 1])
-        return Elements([text[start:end] for start, end in bounds[:fitting].tolist()])
+        start, end = int(bounds[0, 0]), int(bounds[fitting - 1, 1])
+        self._at = end
+        return Elements(self._text[start:end], (bounds[:fitting] - start).tolist())
 
     def end(self) -> Reading[None]:
         """Pass the end of the text, before which nothing but white space may come."""

@@ -18,12 +18,13 @@ How an entry is read:
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._text import BLOCK_SIZE, Blocks, head_text
-from hashmatch.formats._values import Refused, algorithm_of, at_most, digest_of, moment_of
+from hashmatch.formats._values import Refused, algorithm_of, at_most, moment_of
 from hashmatch.formats._xml_stream import Part, XmlDocuments
 from hashmatch.formats.delivery import Chunk, ParserOptions
 from hashmatch.model.algorithms import Algorithm
@@ -38,12 +39,8 @@ MAXIMUM_FLAGS = 64
 
 _GROUPS = frozenset({f"{NAMESPACE} images", f"{NAMESPACE} videos"})
 # The elements that are records, and whether they withdraw the entry.
-_RECORDS = {
-    f"{NAMESPACE} image": False,
-    f"{NAMESPACE} video": False,
-    f"{NAMESPACE} deletedImage": True,
-    f"{NAMESPACE} deletedVideo": True,
-}
+_KINDS = {"image": False, "video": False, "deletedImage": True, "deletedVideo": True}
+_RECORDS = {f"{NAMESPACE} {kind}": withdraws for kind, withdraws in _KINDS.items()}
 _MEMBER = f"{NAMESPACE} member"
 _TIMESTAMP = f"{NAMESPACE} timestamp"
 _ID = f"{NAMESPACE} id"
@@ -53,6 +50,21 @@ _FEEDBACK = {
     f"{NAMESPACE} affirmativeFeedback": "affirmative-feedback",
     f"{NAMESPACE} negativeFeedback": "negative-feedback",
 }
+# An entry as the body writes it, in characters that are what they look like: no brackets and ampersands, nothing that
+# an encoding may replace, lines that end with LF. What could be read in two ways is possessive, so that a failure costs
+# one reading; groups are not, because Python before 3.14 may lose what they captured.
+_SPACE, _TEXT, _VALUE = r"[ \t\r\n]*+", r"[\t\n !\"#%'-;=?A-Z_a-z|]*+", r"[ !#%'-;=?A-Z_a-z|]*+"
+_TYPE = r"[A-Za-z][A-Za-z0-9_.-]{0,31}+"
+_PLAIN_ENTRY = re.compile(
+    rf"{_SPACE}<({'|'.join(_KINDS)})>{_SPACE}"
+    rf'<member id="({_VALUE})">{_TEXT}</member>{_SPACE}'
+    rf"<timestamp>({_TEXT})</timestamp>{_SPACE}"
+    rf"<id>({_TEXT})</id>{_SPACE}"
+    rf"(?:<classification>({_TEXT})</classification>{_SPACE})?"
+    rf"(?:<fingerprints>((?:{_SPACE}<({_TYPE})>{_TEXT}</\7>)*){_SPACE}</fingerprints>{_SPACE})?"
+    r"</\1>"
+).match
+_PLAIN_FINGERPRINTS = re.compile(r"<([^</>]++)>([^<]*+)").findall
 # The body's own name of a type, and types that it documents and that no comparison of ours serves.
 _ALGORITHMS = {"pdna": Algorithm.PHOTODNA}
 _NOT_SERVED = frozenset({"netclean", "tmkpdqf", "videntifier", "ssvhpdna", "ssvhsaferhash"})
@@ -62,14 +74,24 @@ _RECORDS_IN_ANY_CASE = {name.lower(): withdraws for name, withdraws in _RECORDS.
 
 @dataclass(slots=True)
 class _Entry:
-    """What the element of an entry says. `fingerprints` are names of types and texts."""
+    """What the element of an entry says. `refused` has the reasons to refuse types of fingerprints."""
 
     member: str = ""
     entry_id: str = ""
     timestamp: str = ""
     classification: str = ""
-    fingerprints: list[tuple[str, str]] = field(default_factory=list)
+    fingerprints: list[tuple[Algorithm, str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     feedback: set[str] = field(default_factory=set)
+
+    def add_fingerprints(self, named: Iterable[tuple[str, str]]) -> None:
+        """Add what stands inside `fingerprints`: names of elements and texts. What is blank is not there."""
+        for name, value in named:
+            algorithm = _known_type_of(name) if len(name) <= MAXIMUM_TEXT else _type_of(name)
+            if isinstance(algorithm, str):
+                self.refused.append(algorithm)
+            elif value := value.strip():
+                self.fingerprints.append((algorithm, value))
 
 
 def recognises(head: bytes) -> bool:
@@ -91,8 +113,9 @@ class NcmecParser:
         default = self._collector.default
         self._default = default._replace(scheme=default.scheme or SCHEME)
         self._blocks = Blocks()
-        self._documents = XmlDocuments(f"{NAMESPACE} queryResult", self)
+        self._documents = XmlDocuments(f"{NAMESPACE} queryResult", _KINDS, self)
         self._declared: int | None = 0
+        self._numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
 
     @property
     def record(self) -> int:
@@ -113,10 +136,13 @@ class NcmecParser:
             yield self._collector.take()
 
     def _read(self, block: bytes) -> Iterator[Chunk]:
-        for start in range(0, len(block), BLOCK_SIZE):
-            self._documents.feed(block[start : start + BLOCK_SIZE])
-            if self._collector.is_full:
-                yield self._collector.take()
+        try:
+            for start in range(0, len(block), BLOCK_SIZE):
+                self._documents.feed(block[start : start + BLOCK_SIZE])
+                if self._collector.is_full:
+                    yield self._collector.take()
+        finally:
+            self._collector.settle()
 
     def start_group(self, name: str, attributes: dict[str, str]) -> None:
         """Take an element right inside the root."""
@@ -129,44 +155,60 @@ class NcmecParser:
         """Take an element two levels inside the root."""
         if group not in _GROUPS:
             return
+        withdraws = _RECORDS.get(name)
+        if withdraws is None:
+            withdraws = _RECORDS_IN_ANY_CASE.get(name.lower())
+        self._take(_entry_of(parts), withdraws)
+
+    def take_plain(self, group: str, text: str, start: int) -> int:
+        """Take entries as the body writes them, of which others have said nothing."""
+        if group not in _GROUPS:
+            return start
+        while match := _PLAIN_ENTRY(text, start):
+            kind, member, timestamp, entry_id, classification, fingerprints = match.group(1, 2, 3, 4, 5, 6)
+            entry = _Entry(member.strip(), entry_id.strip(), timestamp.strip(), (classification or "").strip())
+            if fingerprints:
+                entry.add_fingerprints(_PLAIN_FINGERPRINTS(fingerprints))
+            self._take(entry, _KINDS[kind])
+            start = match.end()
+        return start
+
+    def _take(self, entry: _Entry, withdraws: bool | None) -> None:
         self.tally.records += 1
-        entry = _entry_of(parts)
+        record = self.tally.records
         try:
-            withdraws = _RECORDS.get(name)
-            if withdraws is None:
-                withdraws = _RECORDS_IN_ANY_CASE.get(name.lower())
             if withdraws is None:
                 raise Refused("unknown-record")
-            self._take_entry(self.tally.records, entry, withdraws=withdraws)
+            self._take_entry(record, entry, withdraws=withdraws)
         except Refused as refused:
-            self._collector.refuse(refused.reason, self.tally.records, max(1, len(entry.fingerprints)))
+            self._collector.refuse(refused.reason, record, max(1, len(entry.fingerprints) + len(entry.refused)))
 
     def _take_entry(self, record: int, entry: _Entry, *, withdraws: bool) -> None:
         key = _key_of(entry)
         label = at_most(entry.classification, "label-too-long")
         flags = self._flags(record, entry.feedback) if entry.feedback else ()
-        if not withdraws and not entry.fingerprints:
+        if not withdraws and not entry.fingerprints and not entry.refused:
             raise Refused("no-fingerprint")
         updated_on, as_of = self._moment(record, entry.timestamp)
         if withdraws:
             self._collector.add_key(record, key, removed=True, as_of=as_of)
             return
-        default = self._default
-        statement = Statement(
-            label or default.label, SCHEME if label else default.scheme, default.jurisdiction, flags, updated_on
-        )
-        number = self._collector.number(statement, record)
-        taken = 0
-        add = self._collector.add
-        for name, text in entry.fingerprints:
-            try:
-                algorithm = _algorithm_of(name)
-                add(algorithm, digest_of(algorithm, text, "auto"), number, record)
-                taken += 1
-            except Refused as refused:
-                self._collector.refuse(refused.reason, record)
-        if taken:
-            self._collector.add_key(record, key, as_of=as_of)
+        number = self._number(record, label, flags, updated_on)
+        for reason in entry.refused:
+            self._collector.refuse(reason, record)
+        if entry.fingerprints:
+            self._collector.add_texts(record, number, entry.fingerprints, key, as_of)
+
+    def _number(self, record: int, label: str, flags: tuple[str, ...], updated_on: str) -> int:
+        """The number of what an entry states. Looking for what varies costs less than making the statement."""
+        said = (label, flags, updated_on)
+        number = self._numbers.get(said)
+        if number is None:
+            default = self._default
+            scheme = SCHEME if label else default.scheme
+            statement = Statement(label or default.label, scheme, default.jurisdiction, flags, updated_on)
+            number = self._numbers[said] = self._collector.number(statement, record)
+        return number
 
     def _flags(self, record: int, feedback: set[str]) -> tuple[str, ...]:
         """What other members said, of which a text that is too long is refused alone."""
@@ -189,26 +231,21 @@ class NcmecParser:
 
 def _entry_of(parts: list[Part]) -> _Entry:
     entry = _Entry()
-    inside: list[tuple[str, str]] = []
-    for depth, name, text, attributes in parts:
-        if attributes is not None:
-            if name == _MEMBER and depth == 1:
-                entry.member = attributes.get("id", "").strip()
-            elif name in _FEEDBACK and depth == 2:
-                kind = _bare(attributes.get("type", ""))
-                entry.feedback.add(f"{_FEEDBACK[name]}:{kind}")
-        elif depth == 2:
-            inside.append((name, text.strip()))
-        elif depth == 1:
-            if name == _FINGERPRINTS:
-                entry.fingerprints += [(kind, value) for kind, value in inside if value or not _is_served(kind)]
-            elif name == _TIMESTAMP:
-                entry.timestamp = text.strip()
-            elif name == _ID:
-                entry.entry_id = text.strip()
-            elif name == _CLASSIFICATION:
-                entry.classification = text.strip()
-            inside.clear()
+    for name, attributes, text, children in parts:
+        if name == _FINGERPRINTS:
+            entry.add_fingerprints((kind, value) for kind, _, value in children)
+        elif name == _MEMBER:
+            entry.member = attributes.get("id", "").strip()
+        elif name == _TIMESTAMP:
+            entry.timestamp = text.strip()
+        elif name == _ID:
+            entry.entry_id = text.strip()
+        elif name == _CLASSIFICATION:
+            entry.classification = text.strip()
+        else:
+            for kind, said, _ in children:
+                if kind in _FEEDBACK:
+                    entry.feedback.add(f"{_FEEDBACK[kind]}:{_bare(said.get('type', ''))}")
     return entry
 
 
@@ -225,20 +262,16 @@ def _bare(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-@functools.lru_cache(maxsize=256)
-def _is_served(name: str) -> bool:
-    try:
-        _algorithm_of(name)
-    except Refused:
-        return False
-    return True
-
-
-# As many as a body has types. What is refused is not kept.
-@functools.lru_cache(maxsize=256)
-def _algorithm_of(name: str) -> Algorithm:
-    """The algorithm of an element inside `fingerprints`."""
+def _type_of(name: str) -> Algorithm | str:
+    """The algorithm of an element inside `fingerprints`, or the reason for which it is refused."""
     bare = _bare(name.rpartition(" ")[2])
     if bare in _NOT_SERVED:
-        raise Refused("algorithm-not-served")
-    return algorithm_of(bare, _ALGORITHMS)
+        return "algorithm-not-served"
+    try:
+        return algorithm_of(bare, _ALGORITHMS)
+    except Refused as refused:
+        return refused.reason
+
+
+# As many as a body has types.
+_known_type_of = functools.lru_cache(maxsize=256)(_type_of)

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from hashmatch.formats._collector import Collector, Limits
-from hashmatch.formats._json_stream import JsonStream
+from hashmatch.formats._json_stream import Elements, JsonStream
 from hashmatch.formats._text import Blocks, Utf8Stream, head_text
 from hashmatch.formats._values import (
     Refused,
@@ -41,6 +41,7 @@ from hashmatch.formats._values import (
 )
 from hashmatch.formats.delivery import Chunk, DeliveryError, ParserOptions
 from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.lists import MAXIMUM_TEXT
 from hashmatch.model.opinions import Statement
 
 SCHEME = "vics"
@@ -109,11 +110,12 @@ class VicsParser:
         self._blocks = Blocks()
         self._utf8 = Utf8Stream()
         self._stream = JsonStream(self._collector.limits.record_size)
-        self._decoder = msgspec.json.Decoder(_Media)
+        self._decoder = msgspec.json.Decoder(list[_Media])
         self._version = ""
         self._holds_cases = False
         self._scheme = ""
         self._harmful = 0
+        self._numbers: dict[tuple[str, tuple[str, ...], str], int] = {}
         self._document = self._read_document()
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
@@ -136,10 +138,13 @@ class VicsParser:
 
     def _read(self, text: bytes, *, last: bool = False) -> Iterator[Chunk]:
         self._stream.add(text, last=last)
-        for chunk in self._document:
-            if chunk is None:
-                return
-            yield chunk
+        try:
+            for chunk in self._document:
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            self._collector.settle()
 
     def _read_document(self) -> Iterator[Chunk | None]:
         """The grammar of a document. Gives chunks, and None for want of text."""
@@ -205,8 +210,11 @@ class VicsParser:
             first = False
             if elements.refusal:
                 self._refuse_record(elements.refusal)
-            for record in elements.objects:
-                self._take_record(record, case_id)
+            for media in self._decoded(elements):
+                if media is None:
+                    self._refuse_record("not-json")
+                else:
+                    self._take_record(media, case_id)
                 if self._collector.is_full:
                     yield self._collector.take()
 
@@ -226,19 +234,28 @@ class VicsParser:
         self._stream.record = self.tally.records
         self._collector.refuse(reason, self.tally.records)
 
-    def _take_record(self, text: bytes, case_id: str) -> None:
+    def _decoded(self, elements: Elements) -> Iterable[_Media | None]:
+        """The records; None for one that is no JSON. All are decoded at once if all of them are."""
         try:
-            media = self._decoder.decode(text)
+            return self._decoder.decode(b"[%b]" % elements.text)
         except (ValueError, RecursionError):
-            self._refuse_record("not-json")
-            return
+            return (self._decoded_alone(elements.text[start:end]) for start, end in elements.bounds)
+
+    def _decoded_alone(self, text: bytes) -> _Media | None:
+        try:
+            (media,) = self._decoder.decode(b"[%b]" % text)
+        except (ValueError, RecursionError):
+            return None
+        return media
+
+    def _take_record(self, media: _Media, case_id: str) -> None:
         self.tally.records += 1
-        self._stream.record = self.tally.records
+        record = self._stream.record = self.tally.records
         fingerprints = _fingerprints_of(media)
         try:
-            self._take_media(self.tally.records, media, fingerprints, case_id)
+            self._take_media(record, media, fingerprints, case_id)
         except Refused as refused:
-            self._collector.refuse(refused.reason, self.tally.records, max(1, len(fingerprints)))
+            self._collector.refuse(refused.reason, record, max(1, len(fingerprints)))
 
     def _take_media(self, record: int, media: _Media, fingerprints: list[tuple[Any, Any]], case_id: str) -> None:
         if not fingerprints:
@@ -250,28 +267,29 @@ class VicsParser:
             self._harmful += 1
             if self._known_good:
                 raise Refused("not-known-good")
-        statement = Statement(
-            label=category or self._default.label,
-            scheme=self._scheme,
-            jurisdiction=self._default.jurisdiction,
-            flags=flags,
-            updated_on=self._date(record, media.date_updated),
-        )
-        number = self._collector.number(statement, record)
-        taken: set[bytes] = set()
+        number = self._number(record, category, flags, self._date(record, media.date_updated))
+        texts: list[tuple[Algorithm, str]] = []
         for name, value in fingerprints:
             try:
                 algorithm = name if isinstance(name, Algorithm) else algorithm_of(text_of(name), _ALGORITHMS)
-                digest = digest_of(algorithm, text_of(value), "auto")
+                texts.append((algorithm, text_of(value)))
             except Refused as refused:
                 self._collector.refuse(refused.reason, record)
-                continue
+        if media.alternative_hashes and len(dict(texts)) < len(texts):
             # Older versions give the SHA-1 once more among the alternative hashes.
-            if digest not in taken:
-                taken.add(digest)
-                self._collector.add(algorithm, digest, number, record)
-        if taken and key:
-            self._collector.add_key(record, key)
+            texts = list(_different(texts))
+        if texts:
+            self._collector.add_texts(record, number, texts, key)
+
+    def _number(self, record: int, category: str, flags: tuple[str, ...], updated_on: str) -> int:
+        """The number of what a record states. Looking for what varies costs less than making the statement."""
+        said = (category, flags, updated_on)
+        number = self._numbers.get(said)
+        if number is None:
+            default = self._default
+            statement = Statement(category or default.label, self._scheme, default.jurisdiction, flags, updated_on)
+            number = self._numbers[said] = self._collector.number(statement, record)
+        return number
 
     def _key(self, media: _Media, case_id: str) -> str:
         key = text_of(media.media_id)
@@ -291,12 +309,10 @@ class VicsParser:
             media.tags,
         )
         try:
-            # True is not the text that 1 is, but equal to it.
-            known = not (isinstance(media.series, bool) or isinstance(media.tags, bool))
-            flags, refusals = (_known_flags_of if known else _flags_of)(stated)
+            flags, refusals = _known_flags_of(*stated)
         except TypeError:
-            # Lists, which cannot be looked up.
-            flags, refusals = _flags_of(stated)
+            # Lists, which cannot be looked up, or too long to be kept.
+            flags, refusals = _flags_of(*stated)
         for reason in refusals:
             self._collector.refuse(reason, record)
         if len(flags) > MAXIMUM_FLAGS:
@@ -326,7 +342,7 @@ def _fingerprints_of(media: _Media) -> list[tuple[Any, Any]]:
         (_SHA1, media.sha1),
         (_PHOTODNA, media.photodna),
     ):
-        if value is not None and value != "" and not (type(value) is str and value.isspace()):
+        if not _is_blank(value):
             met.append((algorithm, value))
     alternatives = media.alternative_hashes
     if isinstance(alternatives, list):
@@ -344,7 +360,7 @@ def _is_blank(value: Any) -> bool:
     return value is None or value == "" or (type(value) is str and value.isspace())
 
 
-def _flags_of(stated: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _flags_of(*stated: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The flags that values state, which stand as in `_FLAG_WORDS`, then series and tags; and why some were refused."""
     words: set[str] = set()
     refusals: list[str] = []
@@ -364,8 +380,31 @@ def _flags_of(stated: tuple[Any, ...]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(sorted(words)), tuple(refusals)
 
 
-# Most records state what others do.
-_known_flags_of = functools.lru_cache(maxsize=4_096)(_flags_of)
+# By type, because 1, 1.0 and true are equal.
+@functools.lru_cache(maxsize=4_096, typed=True)
+def _known_flags_of(*stated: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The same, kept, because most records state what others do. Raises `TypeError` for what is too long to be kept."""
+    if not all(map(_is_short, stated)):
+        raise TypeError
+    return _flags_of(*stated)
+
+
+def _is_short(value: Any) -> bool:
+    return len(value) <= MAXIMUM_TEXT if isinstance(value, str) else value is None or isinstance(value, int)
+
+
+def _different(fingerprints: list[tuple[Algorithm, str]]) -> Iterator[tuple[Algorithm, str]]:
+    """The fingerprints without those that repeat one before. What cannot be read stays, to be refused."""
+    met: set[tuple[Algorithm, bytes]] = set()
+    for algorithm, text in fingerprints:
+        try:
+            fingerprint = algorithm, digest_of(algorithm, text, "auto")
+        except Refused:
+            yield algorithm, text
+            continue
+        if fingerprint not in met:
+            met.add(fingerprint)
+            yield algorithm, text
 
 
 def _listed(value: Any, *, separated: bool) -> list[str]:

@@ -202,6 +202,7 @@ def test_a_count_that_is_none_declares_nothing(reading_of, count):
         (DECLARATION, "truncated"),
         (document(entry())[:-1], "truncated"),
         (document(entry()) + document(entry())[:300], "truncated"),
+        (document(entry()) + DECLARATION, "truncated"),
         ("<queryResult/>", "namespace"),
         (document(entry()).replace("queryResult", "status"), "namespace"),
         (document(entry()).replace("</md5>", "</md6>"), "well-formed"),
@@ -256,6 +257,18 @@ def test_nothing_of_the_document_stands_in_an_error(reading_of):
 
 def test_memory_is_bounded_by_the_stretch(reading_of):
     assert str(_xml_stream.MAXIMUM_STRETCH) in reading_of(document(" " * (2 << 20))).error
+
+
+@pytest.mark.parametrize("named", ["<a{}/>", '<a xmlns:a{}="b"/>', '<a xmlns:a="b{}"/>', '<a a{}=""/>'])
+def test_memory_is_bounded_by_the_names(reading_of, named):
+    def pages(count):
+        return [
+            entry(more="".join(named.format(1_000_000 + 99 * page + number) for number in range(99)))
+            for page in range(count)
+        ]
+
+    assert not reading_of(document(*pages(3))).error
+    assert str(_xml_stream.MAXIMUM_NAMES) in reading_of(document(*pages(500))).error
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])

@@ -124,6 +124,7 @@ def test_alternative_hashes_are_told_by_name(reading_of):
     ("fields", "reason"),
     [
         ({"VictimIdentified": "perhaps"}, "bad-boolean"),
+        ({"VictimIdentified": ["true"]}, "bad-value"),
         ({"DateUpdated": "yesterday"}, "bad-date"),
         ({"DateUpdated": {}}, "bad-value"),
         ({"Series": "s" * 200}, "value-too-long"),
@@ -141,6 +142,12 @@ def test_one_bad_value_costs_itself(reading_of, fields, reason):
     reading = reading_of(document(media(**fields)))
     assert [each[:2] for each in reading.added] == [("MD5", MD5.lower())]
     assert reading.tally.quarantined == {reason: 1}
+
+
+def test_equal_values_of_other_types_are_not_the_same(reading_of):
+    for values in ([1, True], [True, 1]):
+        reading = reading_of(document(*(media(Series=value) for value in values)))
+        assert [each[2].flags for each in reading.added] == [(f"series:{json.dumps(value)}",) for value in values]
 
 
 @pytest.mark.parametrize(
