@@ -2,8 +2,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 BENCH ?= exact --quick
+FUZZ ?= ncmec -runs=1000000
 
-.PHONY: deployment-check sbom help demo run test test-long lint types proto proto-check deploy-check check bench clean
+.PHONY: deployment-check sbom help demo run test test-long fuzz lint types proto proto-check deploy-check check bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +28,9 @@ test: $(VENV)/.made  ## Run the tests.
 
 test-long: $(VENV)/.made  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m long
+
+fuzz: $(VENV)/.made  ## Fuzz a parser: make fuzz FUZZ="vics -max_total_time=600".
+	@mkdir -p build && $(BIN)/python -m tests.fuzz.parsers $(FUZZ) -artifact_prefix=build/
 
 lint: $(VENV)/.made  ## Check style and the direction of imports.
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
