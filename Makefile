@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 BENCH ?= exact --quick
 FUZZ ?= ncmec -runs=1000000
 
-.PHONY: deployment-check sbom help demo run test test-long fuzz lint types proto proto-check deploy-check check bench clean
+.PHONY: watch-check deployment-check sbom help demo run test test-long fuzz lint types proto proto-check deploy-check check bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ check: lint types proto-check test  ## Everything that CI runs, except the demon
 
 bench: $(VENV)/.made  ## Run a benchmark: make bench BENCH="exact --quick".
 	@$(BIN)/python -m bench $(BENCH)
+
+watch-check: $(VENV)/.made  ## Watch real servers with a real Prometheus: about eight minutes.
+	$(BIN)/python -m pytest -q -m long tests/watching
 
 DEPLOYED := deployment rendered compose systemd store_settings image
 

@@ -13,8 +13,8 @@ PATIENCE = 20.0
 _STEP = 0.01
 
 
-def eventually(look: Callable[[], T], what: str, *, patience: float = PATIENCE) -> T:
-    """The first true value of `look`. Fails with `what` if there is none in time."""
+def eventually(look: Callable[[], T], what: str, *, patience: float = PATIENCE, step: float = _STEP) -> T:
+    """The first true value of `look`, every `step` seconds. Fails with `what` if there is none in time."""
     give_up = time.monotonic() + patience
     while True:
         found = look()
@@ -22,4 +22,4 @@ def eventually(look: Callable[[], T], what: str, *, patience: float = PATIENCE) 
             return found
         if time.monotonic() >= give_up:
             raise AssertionError(f"waited {patience:g} s in vain: {what}")
-        time.sleep(_STEP)
+        time.sleep(step)
