@@ -118,17 +118,18 @@ class FeedClient:
         return self._feed.base_url + path
 
     def linked(self, link: str, *, below: str) -> str:
-        """The URL of a link in an answer, which may be relative to the base URL.
+        """The URL of a link in an answer, which may be relative: a path is one below the base URL, or one of the host.
 
         Raises `FeedError` unless it stays on the body's host and has the path `below`.
         """
+        wanted = self.url(below)
         try:
-            url = self.url(link) if link.startswith("/") else urljoin(self.url(below), link)
-            if _origin(url) != self._origin or urlsplit(url).path.rstrip("/") != urlsplit(self.url(below)).path:
-                raise FeedError(FeedFailure.REDIRECTED, "a link to the next page leads elsewhere")
+            for url in (self.url(link) if link.startswith("/") else link, urljoin(wanted, link)):
+                if _origin(url) == self._origin and urlsplit(url).path.rstrip("/") == urlsplit(wanted).path:
+                    return url
         except ValueError:
             raise FeedError(FeedFailure.MALFORMED, "a link to the next page is no URL") from None
-        return url
+        raise FeedError(FeedFailure.REDIRECTED, "a link to the next page leads elsewhere")
 
     async def get(
         self, url: str, params: Mapping[str, str | int] | None = None, headers: Mapping[str, str] | None = None

@@ -7,6 +7,7 @@ import ssl
 import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -188,6 +189,7 @@ async def test_links_lead_to_further_pages_of_the_same_body_and_nowhere_else(bod
     feed = define(body)
     async with FeedClient(feed, SystemClock()) as client:
         assert client.linked("/page?start=2", below="/page") == f"{body.url}/page?start=2"
+        assert client.linked(f"{urlsplit(body.url).path}/page?start=2", below="/page") == f"{body.url}/page?start=2"
         assert client.linked("?start=2", below="/page") == f"{body.url}/page?start=2"
         assert client.linked(f"{body.url}/page?start=2", below="/page") == f"{body.url}/page?start=2"
         for elsewhere in (
