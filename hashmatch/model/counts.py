@@ -12,13 +12,16 @@ import msgspec
 
 UNKNOWN_ALGORITHM = "unknown"
 MATCHED = "match"
+CONFIRMED = "confirmed"
+DISPUTED = "disputed"
 
 
 class Count(msgspec.Struct, frozen=True, array_like=True):
     """How often something came of a hash.
 
     With an empty `list_id`, `what` is the verdict on a hash that was asked about (`match`, `no_known_match`,
-    `not_determined`). With a list it is what happened in that list: `match`. A hash in several lists counts in each.
+    `not_determined`). With a list it is what happened in that list: `match`, or that a caller said of a match that it
+    is right (`confirmed`) or wrong (`disputed`). A hash in several lists counts in each.
     """
 
     list_id: str

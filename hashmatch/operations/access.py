@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hashmatch.ingest.worker import StoreAccess
 from hashmatch.service.config import Config
 from hashmatch.service.config_loader import ConfigurationError as ConfigurationError
 from hashmatch.service.config_loader import LoadedConfig, flag, load
-from hashmatch.service.secrets import read_password
+from hashmatch.service.store_access import store_access
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.store import Store
 from hashmatch.trust.sealing import read_secret
@@ -40,12 +39,4 @@ def open_store(config: Config) -> Store | None:
     url = EmbeddedValkey.url_in(data_directory(config)) if config.store.embedded else config.store.url
     if not url:
         return None
-    return StoreAccess(
-        url=url,
-        namespace=config.store.namespace,
-        sealing_key=read_secret(sealing_key_file(config)),
-        connect_timeout=config.store.connect_timeout,
-        operation_timeout=config.store.operation_timeout,
-        username=config.store.username or None,
-        password=read_password(config.store.password_file),
-    ).open()
+    return store_access(config, url, read_secret(sealing_key_file(config))).open()

@@ -15,7 +15,7 @@ import msgspec
 
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
-from hashmatch.model.counts import MATCHED, Count, days_between
+from hashmatch.model.counts import CONFIRMED, DISPUTED, MATCHED, Count, days_between
 from hashmatch.model.lists import ListNature
 from hashmatch.operations.access import data_directory, open_store
 from hashmatch.operations.list_checks import read_floor
@@ -29,7 +29,6 @@ from hashmatch.trust.sealing import SealingKeyError
 from hashmatch.v1 import match_service_pb2
 from hashmatch.version import VERSION
 
-CONFIRMED, DISPUTED = "confirmed", "disputed"
 _VERDICTS = ("match", "no_known_match", "not_determined")
 
 

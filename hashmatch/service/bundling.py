@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hashmatch.ingest.bundling import bundle_of
-from hashmatch.ingest.worker import StoreAccess
 from hashmatch.service.config import Config
-from hashmatch.service.secrets import read_password, sealing_secret
+from hashmatch.service.secrets import sealing_secret
+from hashmatch.service.store_access import store_access
 from hashmatch.store.embedded import EmbeddedValkey
 
 
@@ -29,16 +29,7 @@ def export_bundle(config: Config, list_id: str, target: Path) -> int:
             valkey = EmbeddedValkey(data_dir)
             ending.callback(valkey.stop)
             url = valkey.start()
-        access = StoreAccess(
-            url=url,
-            namespace=config.store.namespace,
-            sealing_key=sealing_secret(config, data_dir),
-            connect_timeout=config.store.connect_timeout,
-            operation_timeout=config.store.operation_timeout,
-            username=config.store.username or None,
-            password=read_password(config.store.password_file),
-        )
-        store = access.open()
+        store = store_access(config, url, sealing_secret(config, data_dir)).open()
         ending.callback(store.close)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

@@ -48,8 +48,9 @@ from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
 from hashmatch.service.recent_rates import RecentRates
 from hashmatch.service.searching import Searching
-from hashmatch.service.secrets import read_password, sealing_secret
+from hashmatch.service.secrets import sealing_secret
 from hashmatch.service.status_page import StatusPage
+from hashmatch.service.store_access import store_access
 from hashmatch.service.upkeep import Following, Maintenance
 from hashmatch.service.warm_up import warm_up
 from hashmatch.store.archive import Archive
@@ -176,16 +177,8 @@ class Runner:
             self._ending.callback(self.valkey.stop)
             url = self.valkey.start()
         with_archive = store.archive and self._config.server.admin_listen
-        return StoreAccess(
-            url=url,
-            namespace=store.namespace,
-            sealing_key=sealing_secret(self._config, data_dir),
-            connect_timeout=store.connect_timeout,
-            operation_timeout=store.operation_timeout,
-            username=store.username or None,
-            password=read_password(store.password_file),
-            archive=str(data_dir / "archive") if with_archive else "",
-        )
+        archive = str(data_dir / "archive") if with_archive else ""
+        return store_access(self._config, url, sealing_secret(self._config, data_dir), archive)
 
     async def _listen(
         self,
