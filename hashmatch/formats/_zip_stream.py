@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from hashmatch.formats.delivery import DeliveryError
+from hashmatch.model.errors import ErrorReason
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
@@ -30,6 +31,8 @@ _IN_EXTRA = 0xFFFF_FFFF
 _MAXIMUM_MEMBERS = 1_000
 # How the names of files begin that come along: those that explain, and those that systems hide.
 _BESIDES = (b"readme", b".")
+# They are expanded only to be checked, and count for nothing in what a delivery may expand to.
+_MAXIMUM_BESIDES = 16 << 20
 # What the end record of zip64 may have besides what it must have.
 _MAXIMUM_SKIPPED = 1 << 20
 
@@ -99,7 +102,7 @@ class ZipStream:
 
     def _read_archive(self) -> Generator[bytes | None, None, None]:
         """Reads all records. Gives pieces of the file, and None for want of bytes."""
-        deliveries = 0
+        deliveries = besides = 0
         while (signature := (yield from self._peek(4))) == _LOCAL_SIGNATURE:
             member, flags = yield from self._read_local_header()
             deliveries += member.is_delivery
@@ -108,6 +111,13 @@ class ZipStream:
             for piece in self._read_file(member, flags):
                 if piece is None or member.is_delivery:
                     yield piece
+                    continue
+                besides += len(piece)
+                if besides > _MAXIMUM_BESIDES:
+                    raise DeliveryError(
+                        f"the zip archive holds more than {_MAXIMUM_BESIDES} bytes besides the delivery",
+                        reason=ErrorReason.DELIVERY_TOO_LARGE,
+                    )
             self._members.append(member)
             if len(self._members) > _MAXIMUM_MEMBERS:
                 raise DeliveryError(f"the zip archive has more than {_MAXIMUM_MEMBERS} entries")

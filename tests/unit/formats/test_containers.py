@@ -167,6 +167,7 @@ def test_pieces_are_small(pack):
         (zipped(("a", TEXT), ("b", TEXT)), "more than one file"),
         (zipped(("README", TEXT)), "no file"),
         (zipped(), "no file"),
+        (zipped(("README", bytes(9 << 20)), ("a", TEXT), (".b", bytes(9 << 20))), "besides the delivery"),
         (zipped(("a", TEXT), method=zipfile.ZIP_BZIP2), "another method"),
         (zipped(("a", TEXT), method=zipfile.ZIP_STORED, one_way=True), "how long"),
     ],
