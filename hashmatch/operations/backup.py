@@ -71,6 +71,8 @@ def make_backup(config: Config, target: Path, *, settings_file: Path | None, wit
     data_dir = data_directory(config)
     if not data_dir.is_dir():
         raise BackupError(f"{data_dir} does not exist: there is nothing to back up")
+    if target.resolve().is_relative_to(data_dir.resolve()):
+        raise BackupError(f"{target} is in the data directory: the next backup would hold it")
     scratch = target.with_name(f"{target.name}.new")
     descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -260,6 +260,12 @@ def test_a_backup_is_never_written_over_and_never_left_half_written(kept, back_u
     assert not list(kept.directory.glob("second*"))
 
 
+def test_a_backup_does_not_go_where_the_next_one_would_hold_it(kept, back_up):
+    with pytest.raises(BackupError, match="is in the data directory"):
+        back_up("data/backup.tar")
+    assert not list(kept.data_dir.glob("backup*"))
+
+
 def test_a_floor_that_changes_meanwhile_is_not_backed_up_in_halves(kept, back_up, office):
     (kept.data_dir / "epoch.json").write_bytes(
         (kept.data_dir / "epoch.json").read_bytes().replace(b'"epoch":1', b'"epoch":2')
