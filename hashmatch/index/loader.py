@@ -11,11 +11,14 @@ from hashmatch.columns.rows import SOURCE_KEYS
 from hashmatch.index.perceptual import MakeIndex, PerceptualTable, follow, indexes
 from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.index.tables import AlgorithmTable, extend, make_part, wants_new_base
+from hashmatch.model.access import Policy
 from hashmatch.model.algorithms import SERVED_ALGORITHMS, Algorithm
+from hashmatch.store.floor import ManifestRefusedError
 from hashmatch.store.manifest import Manifest
 from hashmatch.store.segments import SegmentInfo, SegmentStore
 from hashmatch.store.sources import BlockCache, SegmentSource, open_segment
 from hashmatch.store.suppressions import SuppressionStore
+from hashmatch.trust.policy import PolicyError, parse_policy
 
 # Segments up to this many rows are held in memory in any case: they are the deltas, which every hit is put to.
 RESIDENT_ROWS = 65_536
@@ -25,7 +28,8 @@ class SnapshotLoader:
     """Reads, verifies and indexes what a manifest names.
 
     Its methods run for seconds where a list is large, so they belong on a thread of their own. They raise
-    `StoreUnavailableError` and `StoreDamagedError`, and then the snapshot before stays in use.
+    `StoreUnavailableError` and `StoreDamagedError`, or `ManifestRefusedError` for a policy that this server does not
+    understand, and then the snapshot before stays in use.
     """
 
     def __init__(
@@ -75,7 +79,8 @@ class SnapshotLoader:
                 before = None if previous is None else previous.perceptual.get(algorithm)
                 perceptual[algorithm] = self._follow(tables[algorithm], before, fresh, algorithm, manifest)
         suppressed = {(each.algorithm, each.digest): each for each in self._suppressions.read(manifest.suppressions)}
-        return Snapshot(manifest, self._lists(manifest, sources), tables, suppressed, perceptual)
+        policy = _policy(manifest, previous)
+        return Snapshot(manifest, self._lists(manifest, sources), tables, suppressed, perceptual, policy)
 
     def with_new_bases(self, snapshot: Snapshot) -> Snapshot | None:
         """The same snapshot with its overlays folded into new base tables; None if none has grown large enough."""
@@ -97,7 +102,7 @@ class SnapshotLoader:
                 perceptual[algorithm] = self._follow(tables[algorithm], None, read, algorithm, manifest)
         if all(tables[algorithm] is snapshot.tables[algorithm] for algorithm in tables):
             return None
-        return Snapshot(manifest, snapshot.lists, tables, snapshot.suppressions, perceptual)
+        return Snapshot(manifest, snapshot.lists, tables, snapshot.suppressions, perceptual, snapshot.policy)
 
     def _live(self, algorithm: Algorithm, manifest: Manifest) -> _Live:
         return _Live(algorithm, manifest.placement, keep_digests=algorithm in self._nearness)
@@ -147,6 +152,16 @@ class SnapshotLoader:
                     chains[info.kind] = (*chains.get(info.kind, ()), sources[info.segment_id])
             lists[list_id] = LoadedList(state, state.generation, chains)
         return lists
+
+
+def _policy(manifest: Manifest, previous: Snapshot | None) -> Policy | None:
+    record = manifest.policy
+    if record is None or (previous is not None and previous.manifest.policy == record):
+        return None if record is None or previous is None else previous.policy
+    try:
+        return parse_policy(record.document, record.since_epochs)
+    except PolicyError as error:
+        raise ManifestRefusedError("policy", f"policy {record.version} is none that this server can read") from error
 
 
 class _Live:

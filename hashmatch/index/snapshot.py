@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hashmatch.index.perceptual import PerceptualTable
 from hashmatch.index.tables import AlgorithmTable
+from hashmatch.model.access import Policy
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.store.manifest import Generation, ListState, Manifest
 from hashmatch.store.sources import SegmentSource
@@ -49,6 +50,8 @@ class Snapshot:
     suppressions: Mapping[tuple[int, bytes], Suppression] = field(default_factory=dict)
     # For algorithms that are searched by more than equality, beside their `tables`.
     perceptual: Mapping[Algorithm, PerceptualTable] = field(default_factory=dict)
+    # Who may ask what; None where no policy was ever activated.
+    policy: Policy | None = None
 
     @property
     def epoch(self) -> int:

@@ -194,8 +194,14 @@ class Acts:
 
 def with_state(manifest: Manifest, state: ListState, record: HistoryRecord) -> Manifest:
     """The manifest with a list's new state and one more record of history."""
-    return msgspec.structs.replace(
-        manifest,
-        lists={**manifest.lists, state.definition.list_id: state},
-        history=(*manifest.history, record)[-MAXIMUM_HISTORY:],
+    # Compaction changes how a list lies in the store, and nothing that anybody can see.
+    if record.act != "compact":
+        state = msgspec.structs.replace(state, changed_epoch=record.epoch, changed_at=record.at)
+    return with_record(
+        msgspec.structs.replace(manifest, lists={**manifest.lists, state.definition.list_id: state}), record
     )
+
+
+def with_record(manifest: Manifest, record: HistoryRecord) -> Manifest:
+    """The manifest with one more record of history."""
+    return msgspec.structs.replace(manifest, history=(*manifest.history, record)[-MAXIMUM_HISTORY:])

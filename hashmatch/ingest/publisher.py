@@ -47,6 +47,9 @@ class Publisher:
             if state is not None and state.last_number and state.definition.nature is not definition.nature:
                 # What was vetted as one thing would be served as another.
                 raise invalid_field("nature", "is settled by the first publication; define another list")
+            if state is not None and state.last_number and state.definition.jurisdiction != definition.jurisdiction:
+                # Policies go by it: what some may not see would come before them, or what they saw be gone.
+                raise invalid_field("jurisdiction", "is settled by the first publication; define another list")
             state = (
                 ListState(definition=definition)
                 if state is None

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.acts import Acts, with_record
 from hashmatch.ingest.entry_hashes import EntryHash
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import check_reason
-from hashmatch.store.manifest import MAXIMUM_HISTORY, Manifest
+from hashmatch.store.manifest import Manifest
 from hashmatch.store.stagings import PendingNote
 from hashmatch.store.suppressions import MAXIMUM_SUPPRESSIONS, Suppression
 
@@ -105,8 +105,15 @@ class Suppressor:
             if not validate_only:
                 info = self._store.suppressions.write(suppressions.values())
                 self._store.stagings.note(info.blob_id, PendingNote(self._clock.now(), suppressions=info))
-            record = self._acts.record(epoch, act, actor, reason=reason)
-            changed = msgspec.structs.replace(manifest, suppressions=info)
-            return msgspec.structs.replace(changed, history=(*changed.history, record)[-MAXIMUM_HISTORY:])
+            record = self._acts.record(epoch, act, actor, reason=reason, only_lists=_concerned(suppressions, epoch))
+            return with_record(msgspec.structs.replace(manifest, suppressions=info), record)
 
         return self._acts.apply(change, act, actor, validate_only, hashes=count, reason=reason).epoch
+
+
+def _concerned(suppressions: dict[EntryHash, Suppression], epoch: int) -> tuple[str, ...]:
+    """The lists that what changed in `epoch` is limited to; empty for all."""
+    changed = [each for each in suppressions.values() if epoch in (each.epoch, each.lifted_epoch)]
+    if not all(each.list_ids for each in changed):
+        return ()
+    return tuple(sorted({list_id for each in changed for list_id in each.list_ids}))

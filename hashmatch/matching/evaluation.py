@@ -36,7 +36,7 @@ def evaluate(view: View, holdings: Sequence[Holding], suppression: Suppression |
             lifted = suppression.seen_again_since(holding.list_id)
         loaded = view.lists[holding.list_id]
         for position, statement in enumerate(holding.statements):
-            since = max(loaded.state.epoch_of(statement.since_generation), lifted)
+            since = max(loaded.state.epoch_of(statement.since_generation), lifted, scope.permission.since_epoch)
             if since > scope.newer_than_epoch:
                 opinions.append(Opinion(holding.list_id, loaded.generation.number, statement, since, position))
     unread = tuple(holding.unread for holding in holdings if holding.unread is not None)

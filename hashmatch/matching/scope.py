@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.matching.findings import Finding
+from hashmatch.matching.visibility import visibility
+from hashmatch.model.access import UNRESTRICTED, Permission
 from hashmatch.model.algorithms import PDQ_MAXIMUM_DISTANCE, Algorithm
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import ListNature, check_list_id
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
-from hashmatch.store.manifest import list_not_found
 
 MAXIMUM_SCOPE_LISTS = 1_000
 MAXIMUM_SOURCES = 1_000
@@ -21,7 +22,8 @@ MAXIMUM_SOURCES = 1_000
 class Scope(NamedTuple):
     """A caller's choice: lists and natures (empty for all), how many bodies make a match, and newer than which epoch.
 
-    `max_distance` is how far a near PDQ code may be; None for as far as the server and each list permit.
+    `max_distance` is how far a near PDQ code may be; None for as far as the server and each list permit. `permission`
+    is what the caller may see: whatever is beyond it takes no part, as if it did not exist.
     """
 
     list_ids: tuple[str, ...] = ()
@@ -29,6 +31,7 @@ class Scope(NamedTuple):
     newer_than_epoch: int = 0
     natures: tuple[ListNature, ...] = ()
     max_distance: int | None = None
+    permission: Permission = UNRESTRICTED
 
     def validate(self) -> None:
         """Raise `HashmatchError` INVALID_FIELD if something is out of range."""
@@ -71,7 +74,9 @@ class View:
         """The lists in scope that have hashes of the algorithm."""
         carriers = self._carriers.get(algorithm)
         if carriers is None:
-            carriers = {list_id: loaded for list_id, loaded in self.lists.items() if loaded.carries(algorithm)}
+            permitted = self.scope.permission.sees_algorithm(algorithm)
+            lists = self.lists.items() if permitted else ()
+            carriers = {list_id: loaded for list_id, loaded in lists if loaded.carries(algorithm)}
             self._carriers[algorithm] = carriers
         return carriers
 
@@ -112,14 +117,17 @@ class View:
 
 
 def view(snapshot: Snapshot, scope: Scope, *, now: float, doubts: tuple[Cause, ...] = ()) -> View:
-    """Put a scope upon a snapshot. Raises `HashmatchError` LIST_NOT_FOUND for a named list that does not exist."""
+    """Put a scope upon a snapshot.
+
+    Raises `HashmatchError` LIST_NOT_FOUND for a named list that does not exist, or that the caller may not know of.
+    """
+    seen = visibility(snapshot, scope.permission)
     if not scope.list_ids:
-        return View(snapshot, scope, _of_natures(snapshot.lists, scope.natures), (), doubts, now)
+        return View(snapshot, scope, _of_natures(seen.lists, scope.natures), (), doubts, now)
     named = dict.fromkeys(scope.list_ids)
     for list_id in named:
-        if list_id not in snapshot.manifest.lists:
-            raise list_not_found(list_id)
-    lists = {list_id: snapshot.lists[list_id] for list_id in named if list_id in snapshot.lists}
+        seen.state(list_id)
+    lists = {list_id: seen.lists[list_id] for list_id in named if list_id in seen.lists}
     lists = dict(_of_natures(lists, scope.natures))
     return View(snapshot, scope, lists, tuple(each for each in named if each not in lists), doubts, now)
 

@@ -48,6 +48,9 @@ class ErrorReason(enum.StrEnum):
     CANCELLED = enum.auto()
     FEED_NOT_FOUND = enum.auto()
     FEED_FAILED = enum.auto()
+    INVALID_POLICY = enum.auto()
+    POLICY_OUTDATED = enum.auto()
+    BUDGET_EXHAUSTED = enum.auto()
 
 
 class HashmatchError(Exception):

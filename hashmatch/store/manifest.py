@@ -59,7 +59,8 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
     `retained` are the generations that can be rolled back to, newest first. `epochs` gives, ascending, the epoch of
     each generation number; `visible_since` is the epoch below which nothing of the list counts as old, because a roll
     back or a return after a withdrawal made entries visible again that an earlier epoch lacked. `withdrawn` has, for
-    each kind of rows, one segment of what was withdrawn at the body's word; it outlives generations.
+    each kind of rows, one segment of what was withdrawn at the body's word; it outlives generations. `changed_epoch`
+    and `changed_at` tell when what can be seen of the list last changed.
     """
 
     definition: ListDefinition
@@ -69,6 +70,8 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
     epochs: tuple[tuple[int, int], ...] = ()
     visible_since: int = 0
     withdrawn: tuple[SegmentInfo, ...] = ()
+    changed_epoch: int = 0
+    changed_at: float = 0.0
 
     def epoch_of(self, number: int) -> int:
         """The epoch from which an entry that first appeared in generation `number` counts as visible."""
@@ -82,12 +85,13 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was done."""
+    """Something that was done. `only_lists` are those that a suppression is limited to, empty for all."""
 
     epoch: int
     at: float
     act: str
     list_id: str = ""
+    only_lists: tuple[str, ...] = ()
     generation: int = 0
     actor: str = ""
     approvers: tuple[str, ...] = ()
@@ -103,6 +107,21 @@ class SuppressionsInfo(msgspec.Struct, frozen=True):
     count: int
 
 
+class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy in force: the document, its version, and who activated it in which epoch.
+
+    `since_epochs` has, for each client, the epoch in which what it may see last changed. `approvers` agreed to it.
+    """
+
+    document: str
+    version: int
+    epoch: int
+    activated_at: float
+    activated_by: str
+    since_epochs: dict[str, int]
+    approvers: tuple[str, ...] = ()
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What is published now."""
 
@@ -115,6 +134,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     renewals: int = 0
     lists: dict[str, ListState] = {}
     suppressions: SuppressionsInfo | None = None
+    policy: PolicyRecord | None = None
     history: tuple[HistoryRecord, ...] = ()
 
     def segments(self) -> dict[str, SegmentInfo]:

@@ -94,6 +94,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: there is no such feed."""
     ERROR_REASON_FEED_FAILED: _ErrorReason.ValueType  # 35
     """ABORTED: the body of a feed did not take what it was sent; metadata has `failure`, a stable word."""
+    ERROR_REASON_INVALID_POLICY: _ErrorReason.ValueType  # 36
+    """INVALID_ARGUMENT: the document is no policy; BadRequest has its problems."""
+    ERROR_REASON_POLICY_OUTDATED: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION: a policy of this version or a later one is in force already; metadata has its `version`."""
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 38
+    """RESOURCE_EXHAUSTED: the caller's budget is spent; metadata has `budget`, a stable word, and RetryInfo says when there
+    is some again. It is never to be read as an answer.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons in google.rpc.ErrorInfo of a failed call, under the domain "hashmatch". The reason string is the name
@@ -172,4 +180,12 @@ ERROR_REASON_FEED_NOT_FOUND: ErrorReason.ValueType  # 34
 """NOT_FOUND: there is no such feed."""
 ERROR_REASON_FEED_FAILED: ErrorReason.ValueType  # 35
 """ABORTED: the body of a feed did not take what it was sent; metadata has `failure`, a stable word."""
+ERROR_REASON_INVALID_POLICY: ErrorReason.ValueType  # 36
+"""INVALID_ARGUMENT: the document is no policy; BadRequest has its problems."""
+ERROR_REASON_POLICY_OUTDATED: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION: a policy of this version or a later one is in force already; metadata has its `version`."""
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 38
+"""RESOURCE_EXHAUSTED: the caller's budget is spent; metadata has `budget`, a stable word, and RetryInfo says when there
+is some again. It is never to be read as an answer.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1306,7 +1306,9 @@ class HistoryEvent(_message.Message):
     epoch: _builtins.int
     """The epoch that it made."""
     act: _builtins.str
-    """What: publish, roll-back, suppress, lift-suppression, withdraw-entries, withdraw-list, define-list, compact."""
+    """What: publish, roll-back, suppress, lift-suppression, withdraw-entries, withdraw-list, define-list,
+    activate-policy, compact.
+    """
     list_id: _builtins.str
     """The list, or empty."""
     generation: _builtins.int

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hashmatch/v1/match_service.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\"\xa4\x01\n\nMatchScope\x12\x10\n\x08list_ids\x18\x01 \x03(\t\x12\x13\n\x0bmin_sources\x18\x02 \x01(\r\x12\x18\n\x10newer_than_epoch\x18\x03 \x01(\x04\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\x12\x19\n\x0cmax_distance\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_max_distance\"B\n\tMatchItem\x12\x11\n\treference\x18\x01 \x01(\t\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.hashmatch.v1.Hash\"d\n\x11\x42\x61tchMatchRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.hashmatch.v1.MatchItem\x12\'\n\x05scope\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\"\x94\x02\n\nHashResult\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12\'\n\x08opinions\x18\x04 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12\x12\n\nsuppressed\x18\x05 \x01(\x08\x12\x19\n\x11\x62\x65low_min_sources\x18\x06 \x01(\x08\x12)\n\x07natures\x18\x07 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"\xc8\x01\n\nItemResult\x12\x11\n\treference\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12*\n\tagreement\x18\x03 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12(\n\x06hashes\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.HashResult\x12)\n\x07natures\x18\x05 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"m\n\x12\x42\x61tchMatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.hashmatch.v1.ItemResult\x12,\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\"\\\n\nHashColumn\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\x12\x11\n\tqualities\x18\x03 \x01(\x0c\"w\n\x10\x42ulkMatchRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x63olumn\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.HashColumn\x12\'\n\x05scope\x18\x03 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\"\xba\x01\n\x07\x46inding\x12*\n\tagreement\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12\'\n\x08opinions\x18\x02 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"b\n\x11UndeterminedRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\"\x85\x02\n\x11\x42ulkMatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rmatch_indexes\x18\x03 \x03(\x07\x12\x17\n\x0f\x66inding_indexes\x18\x04 \x03(\x07\x12\'\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x15.hashmatch.v1.Finding\x12\x35\n\x0cundetermined\x18\x06 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedRange\x12,\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12\x11\n\tdistances\x18\x08 \x03(\r\"\xa3\x01\n\x0eSnapshotChange\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07list_id\x18\x03 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x06 \x01(\x04\x12\x0f\n\x07removed\x18\x07 \x01(\x04\")\n\x12GetSnapshotRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8c\x01\n\x13GetSnapshotResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\",\n\x15WatchSnapshotsRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8f\x01\n\x16WatchSnapshotsResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\x32\xe4\x02\n\x0cMatchService\x12O\n\nBatchMatch\x12\x1f.hashmatch.v1.BatchMatchRequest\x1a .hashmatch.v1.BatchMatchResponse\x12P\n\tBulkMatch\x12\x1e.hashmatch.v1.BulkMatchRequest\x1a\x1f.hashmatch.v1.BulkMatchResponse(\x01\x30\x01\x12R\n\x0bGetSnapshot\x12 .hashmatch.v1.GetSnapshotRequest\x1a!.hashmatch.v1.GetSnapshotResponse\x12]\n\x0eWatchSnapshots\x12#.hashmatch.v1.WatchSnapshotsRequest\x1a$.hashmatch.v1.WatchSnapshotsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hashmatch/v1/match_service.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\"\xb5\x01\n\nMatchScope\x12\x10\n\x08list_ids\x18\x01 \x03(\t\x12\x13\n\x0bmin_sources\x18\x02 \x01(\r\x12\x18\n\x10newer_than_epoch\x18\x03 \x01(\x04\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\x12\x19\n\x0cmax_distance\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07purpose\x18\x06 \x01(\tB\x0f\n\r_max_distance\"B\n\tMatchItem\x12\x11\n\treference\x18\x01 \x01(\t\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.hashmatch.v1.Hash\"d\n\x11\x42\x61tchMatchRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.hashmatch.v1.MatchItem\x12\'\n\x05scope\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\"\x94\x02\n\nHashResult\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12\'\n\x08opinions\x18\x04 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12\x12\n\nsuppressed\x18\x05 \x01(\x08\x12\x19\n\x11\x62\x65low_min_sources\x18\x06 \x01(\x08\x12)\n\x07natures\x18\x07 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"\xc8\x01\n\nItemResult\x12\x11\n\treference\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12*\n\tagreement\x18\x03 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12(\n\x06hashes\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.HashResult\x12)\n\x07natures\x18\x05 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"m\n\x12\x42\x61tchMatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.hashmatch.v1.ItemResult\x12,\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\"\\\n\nHashColumn\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\x12\x11\n\tqualities\x18\x03 \x01(\x0c\"w\n\x10\x42ulkMatchRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x63olumn\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.HashColumn\x12\'\n\x05scope\x18\x03 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\"\xba\x01\n\x07\x46inding\x12*\n\tagreement\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12\'\n\x08opinions\x18\x02 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"b\n\x11UndeterminedRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\"\x85\x02\n\x11\x42ulkMatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rmatch_indexes\x18\x03 \x03(\x07\x12\x17\n\x0f\x66inding_indexes\x18\x04 \x03(\x07\x12\'\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x15.hashmatch.v1.Finding\x12\x35\n\x0cundetermined\x18\x06 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedRange\x12,\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12\x11\n\tdistances\x18\x08 \x03(\r\"\xa3\x01\n\x0eSnapshotChange\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07list_id\x18\x03 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x06 \x01(\x04\x12\x0f\n\x07removed\x18\x07 \x01(\x04\")\n\x12GetSnapshotRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8c\x01\n\x13GetSnapshotResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\",\n\x15WatchSnapshotsRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8f\x01\n\x16WatchSnapshotsResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\x32\xe4\x02\n\x0cMatchService\x12O\n\nBatchMatch\x12\x1f.hashmatch.v1.BatchMatchRequest\x1a .hashmatch.v1.BatchMatchResponse\x12P\n\tBulkMatch\x12\x1e.hashmatch.v1.BulkMatchRequest\x1a\x1f.hashmatch.v1.BulkMatchResponse(\x01\x30\x01\x12R\n\x0bGetSnapshot\x12 .hashmatch.v1.GetSnapshotRequest\x1a!.hashmatch.v1.GetSnapshotResponse\x12]\n\x0eWatchSnapshots\x12#.hashmatch.v1.WatchSnapshotsRequest\x1a$.hashmatch.v1.WatchSnapshotsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,37 +34,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hashmatch.v1.match_service_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MATCHSCOPE']._serialized_start=111
-  _globals['_MATCHSCOPE']._serialized_end=275
-  _globals['_MATCHITEM']._serialized_start=277
-  _globals['_MATCHITEM']._serialized_end=343
-  _globals['_BATCHMATCHREQUEST']._serialized_start=345
-  _globals['_BATCHMATCHREQUEST']._serialized_end=445
-  _globals['_HASHRESULT']._serialized_start=448
-  _globals['_HASHRESULT']._serialized_end=724
-  _globals['_ITEMRESULT']._serialized_start=727
-  _globals['_ITEMRESULT']._serialized_end=927
-  _globals['_BATCHMATCHRESPONSE']._serialized_start=929
-  _globals['_BATCHMATCHRESPONSE']._serialized_end=1038
-  _globals['_HASHCOLUMN']._serialized_start=1040
-  _globals['_HASHCOLUMN']._serialized_end=1132
-  _globals['_BULKMATCHREQUEST']._serialized_start=1134
-  _globals['_BULKMATCHREQUEST']._serialized_end=1253
-  _globals['_FINDING']._serialized_start=1256
-  _globals['_FINDING']._serialized_end=1442
-  _globals['_UNDETERMINEDRANGE']._serialized_start=1444
-  _globals['_UNDETERMINEDRANGE']._serialized_end=1542
-  _globals['_BULKMATCHRESPONSE']._serialized_start=1545
-  _globals['_BULKMATCHRESPONSE']._serialized_end=1806
-  _globals['_SNAPSHOTCHANGE']._serialized_start=1809
-  _globals['_SNAPSHOTCHANGE']._serialized_end=1972
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1974
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2015
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2018
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2158
-  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_start=2160
-  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_end=2204
-  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_start=2207
-  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_end=2350
-  _globals['_MATCHSERVICE']._serialized_start=2353
-  _globals['_MATCHSERVICE']._serialized_end=2709
+  _globals['_MATCHSCOPE']._serialized_end=292
+  _globals['_MATCHITEM']._serialized_start=294
+  _globals['_MATCHITEM']._serialized_end=360
+  _globals['_BATCHMATCHREQUEST']._serialized_start=362
+  _globals['_BATCHMATCHREQUEST']._serialized_end=462
+  _globals['_HASHRESULT']._serialized_start=465
+  _globals['_HASHRESULT']._serialized_end=741
+  _globals['_ITEMRESULT']._serialized_start=744
+  _globals['_ITEMRESULT']._serialized_end=944
+  _globals['_BATCHMATCHRESPONSE']._serialized_start=946
+  _globals['_BATCHMATCHRESPONSE']._serialized_end=1055
+  _globals['_HASHCOLUMN']._serialized_start=1057
+  _globals['_HASHCOLUMN']._serialized_end=1149
+  _globals['_BULKMATCHREQUEST']._serialized_start=1151
+  _globals['_BULKMATCHREQUEST']._serialized_end=1270
+  _globals['_FINDING']._serialized_start=1273
+  _globals['_FINDING']._serialized_end=1459
+  _globals['_UNDETERMINEDRANGE']._serialized_start=1461
+  _globals['_UNDETERMINEDRANGE']._serialized_end=1559
+  _globals['_BULKMATCHRESPONSE']._serialized_start=1562
+  _globals['_BULKMATCHRESPONSE']._serialized_end=1823
+  _globals['_SNAPSHOTCHANGE']._serialized_start=1826
+  _globals['_SNAPSHOTCHANGE']._serialized_end=1989
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1991
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2032
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2035
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2175
+  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_start=2177
+  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_end=2221
+  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_start=2224
+  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_end=2367
+  _globals['_MATCHSERVICE']._serialized_start=2370
+  _globals['_MATCHSERVICE']._serialized_end=2726
 # @@protoc_insertion_point(module_scope)

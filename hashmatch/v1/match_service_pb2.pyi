@@ -31,6 +31,7 @@ class MatchScope(_message.Message):
     NEWER_THAN_EPOCH_FIELD_NUMBER: _builtins.int
     NATURES_FIELD_NUMBER: _builtins.int
     MAX_DISTANCE_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     min_sources: _builtins.int
     """How many distinct bodies must list a hash for a MATCH; 0 means 1."""
     newer_than_epoch: _builtins.int
@@ -39,6 +40,10 @@ class MatchScope(_message.Message):
     """The largest distance at which a PDQ code counts as near, 0 to 31; not given for the largest that the server and each
     list permit, which is never exceeded. Only callers who are told distances may state it: from the answers to several
     the others could work one out. They are refused with NOT_PERMITTED.
+    """
+    purpose: _builtins.str
+    """What the question is asked for, one of the purposes that the caller's policy names; empty if it names none, or one.
+    Another is refused with NOT_PERMITTED.
     """
     @_builtins.property
     def list_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -61,10 +66,11 @@ class MatchScope(_message.Message):
         newer_than_epoch: _builtins.int = ...,
         natures: _abc.Iterable[_common_pb2.ListNature.ValueType] | None = ...,
         max_distance: _builtins.int | None = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "max_distance", b"max_distance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "list_ids", b"list_ids", "max_distance", b"max_distance", "min_sources", b"min_sources", "natures", b"natures", "newer_than_epoch", b"newer_than_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance", "list_ids", b"list_ids", "max_distance", b"max_distance", "min_sources", b"min_sources", "natures", b"natures", "newer_than_epoch", b"newer_than_epoch", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_distance: _TypeAlias = _typing.Literal["max_distance"]  # noqa: Y015
     _WhichOneofArgType__max_distance: _TypeAlias = _typing.Literal["_max_distance", b"_max_distance"]  # noqa: Y015
@@ -479,7 +485,9 @@ class SnapshotChange(_message.Message):
     list_id: _builtins.str
     """The list concerned, or empty if the change was to a hash in every list."""
     act: _builtins.str
-    """What was done: publish, roll-back, suppress, lift-suppression, withdraw-entries, withdraw-list, define-list."""
+    """What was done: publish, roll-back, suppress, lift-suppression, withdraw-entries, withdraw-list, define-list,
+    activate-policy. The last changed what the caller may see: ask again about everything.
+    """
     generation: _builtins.int
     """The generation of the list after it."""
     added: _builtins.int
