@@ -36,6 +36,7 @@ class AdminClient:
     """
 
     def __init__(self, channel: grpc.Channel, *, operator: str, timeout: float) -> None:
+        self.channel = channel
         self.service = list_admin_service_pb2_grpc.ListAdminServiceStub(channel)
         self._identity = ((_OPERATOR_METADATA, operator),) if operator else ()
         self._timeout = timeout

@@ -1,4 +1,4 @@
-"""The words of the commands about trust: certificates."""
+"""The words of the commands about trust: certificates and the policy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from hashmatch.admin import values
-from hashmatch.admin.parsing import DOCUMENT, Parser, add_output, command
+from hashmatch.admin.parsing import DOCUMENT, Parser, add_output, add_reason, command, finish
 
 _DAYS = 90
 _KINDS = ("server", "client", "operator")
@@ -60,6 +60,37 @@ def add_pki(commands: Any) -> None:
     )
     parser.add_argument("--uri", metavar="URI", help="for a client or operator: its URI, if not the usual one")
     _finish(parser)
+
+
+def add_policy(commands: Any) -> None:
+    """`policy check`, `policy activate` and `policy show`."""
+    parser = command(
+        commands,
+        "check",
+        ("policy", "check"),
+        "check a policy where it is written",
+        "Check a policy document, without a server. All that is wrong is named.",
+    )
+    _add_document(parser)
+    add_output(parser, DOCUMENT)
+
+    parser = command(
+        commands,
+        "activate",
+        ("policy", "activate"),
+        "put a policy in force",
+        "Put a policy in force on every server at once. Its version must be greater than the one in force.",
+    )
+    _add_document(parser)
+    add_reason(parser)
+    finish(parser, DOCUMENT, dry_run=True)
+
+    parser = command(commands, "show", ("policy", "show"), "show the policy in force")
+    finish(parser, DOCUMENT)
+
+
+def _add_document(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the document, TOML; - is standard input")
 
 
 def _finish(parser: Parser) -> None:

@@ -12,7 +12,7 @@ from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import check_reason
 from hashmatch.store.manifest import Manifest
 from hashmatch.store.stagings import PendingNote
-from hashmatch.store.suppressions import MAXIMUM_SUPPRESSIONS, Suppression
+from hashmatch.store.suppressions import EVERY_LIST, MAXIMUM_SUPPRESSIONS, Suppression
 
 
 class Suppressor:
@@ -50,14 +50,16 @@ class Suppressor:
                     if lists == before.list_ids:
                         continue
                 fresh += 1
+                already = set(before.list_ids or (EVERY_LIST,)) if before is not None and before.active else set()
+                moved = dict.fromkeys(set(lists or (EVERY_LIST,)) - already, epoch)
                 suppressions[algorithm, digest] = Suppression(
                     algorithm=algorithm,
                     digest=digest,
                     list_ids=lists,
                     reason=reason,
                     actor=actor,
-                    epoch=epoch,
-                    earlier_lift=0 if before is None else max(before.earlier_lift, before.lifted_epoch),
+                    changed=moved if before is None else before.changed | moved,
+                    lifted={} if before is None else before.lifted,
                 )
 
         epoch = self._change_suppressions("suppress", change, len(hashes), actor, reason, validate_only)
@@ -76,7 +78,10 @@ class Suppressor:
             for place in dict.fromkeys(hashes):
                 before = suppressions.get(place)
                 if before is not None and before.active:
-                    suppressions[place] = msgspec.structs.replace(before, lifted_epoch=epoch)
+                    moved = dict.fromkeys(before.list_ids or (EVERY_LIST,), epoch)
+                    suppressions[place] = msgspec.structs.replace(
+                        before, changed=before.changed | moved, lifted=before.lifted | moved, active=False
+                    )
                     lifted += 1
 
         epoch = self._change_suppressions("lift-suppression", change, len(hashes), actor, reason, validate_only)
@@ -111,9 +116,7 @@ class Suppressor:
         return self._acts.apply(change, act, actor, validate_only, hashes=count, reason=reason).epoch
 
 
-def _concerned(suppressions: dict[EntryHash, Suppression], epoch: int) -> tuple[str, ...]:
-    """The lists that what changed in `epoch` is limited to; empty for all."""
-    changed = [each for each in suppressions.values() if epoch in (each.epoch, each.lifted_epoch)]
-    if not all(each.list_ids for each in changed):
-        return ()
-    return tuple(sorted({list_id for each in changed for list_id in each.list_ids}))
+def _concerned(suppressions: dict[EntryHash, Suppression], epoch: int) -> tuple[str, ...] | None:
+    """The lists for which something changed in `epoch`; None if it did for all."""
+    scopes = {scope for each in suppressions.values() for scope, changed in each.changed.items() if changed == epoch}
+    return None if EVERY_LIST in scopes else tuple(sorted(scopes))

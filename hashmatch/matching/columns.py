@@ -117,9 +117,17 @@ class ColumnQuestion:
     def give_up(self) -> ColumnAnswer:
         """The answer without asking the store: what `probe` let through is NOT_DETERMINED."""
         finding = Finding(Verdict.NOT_DETERMINED, causes=(Cause(UndeterminedReason.WORK_LIMIT),))
-        numbers = np.zeros(len(self._candidates), np.int64)
+        possible = self._possible()
+        numbers = np.zeros(len(possible), np.int64)
         found = (finding,) if len(numbers) else ()
-        return ColumnAnswer(self.count, self._doubts, self._candidates, numbers, found, len(numbers))
+        return ColumnAnswer(self.count, self._doubts, possible, numbers, found, len(self._candidates))
+
+    def _possible(self) -> Positions:
+        """The candidates that a list in scope may have, ascending: others must not show in the answer."""
+        if not len(self._candidates) or len(self._carriers) == len(self._view.snapshot.lists):
+            return self._candidates
+        asked = [each for list_id, each in self._lists_to_ask().items() if list_id in self._carriers]
+        return self._candidates[np.unique(np.concatenate(asked))] if asked else _NOWHERE
 
     def confirm(self, *, source_keys: bool = False) -> ColumnAnswer:
         """Settle what `probe` let through. With `source_keys`, findings are not shared and name the entries' keys."""
@@ -149,9 +157,8 @@ class ColumnQuestion:
             listed = np.flatnonzero(found.segments != ABSENT)
             codes = np.where(found.segments == DAMAGED, DAMAGED, (found.segments << 32) | found.refs)
             combined.add(asked[listed], codes[listed], _meaning(list_id, chain))
-        suppressions = self._view.snapshot.suppressions
-        if suppressions:
-            combined.suppress(lambda position: suppressions.get((self._algorithm, digests[position].tobytes())))
+        if self._view.snapshot.suppressions:
+            combined.suppress(lambda position: self._view.suppression(self._algorithm, digests[position].tobytes()))
         members, numbers = combined.result(separate=source_keys)
         held = combined.held
         findings = [evaluate(self._view, each.holdings, each.suppression) for each in members]

@@ -63,12 +63,12 @@ def settle_few(
             if source_keys and payload:
                 keys.setdefault(position, {})[list_id] = unpack_source_keys(payload)
     held = sorted(places)
-    suppressions = view.snapshot.suppressions
+    any_suppressed = bool(view.snapshot.suppressions)
     number_of: dict[int, int] = {}
     numbers: list[int] = []
     findings: list[Finding] = []
     for position in held:
-        suppression = suppressions.get((algorithm, digests[position])) if suppressions else None
+        suppression = view.suppression(algorithm, digests[position]) if any_suppressed else None
         finding = _finding(view, algorithm, places[position], suppression)
         if position in keys:
             finding = finding.with_source_keys(keys[position])
@@ -81,7 +81,8 @@ def settle_few(
 
 def _finding(view: View, algorithm: Algorithm, places: tuple[_Place, ...], suppression: Suppression | None) -> Finding:
     """The finding for what lists hold; the same object for the same places."""
-    key = (algorithm, places, suppression)
+    # The snapshot that the view is upon keeps the suppression, and so its identity.
+    key = (algorithm, places, id(suppression))
     finding = view.findings.get(key)
     if finding is None:
         if len(view.findings) >= _MAXIMUM_FINDINGS:

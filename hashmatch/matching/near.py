@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests
+from hashmatch.columns.placement import Digests, placements_of
 from hashmatch.index.perceptual import Near, PerceptualTable, join
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.evaluation import conclude
@@ -206,7 +206,29 @@ class NearQuestion:
             # Whatever is equal is its own candidate.
             return Near(everything, everything, np.zeros(len(values), np.int64), values, nothing)
         table = self._view.snapshot.perceptual[self._algorithm]
-        return _search_in_chunks(table, self._algorithm, values, distance, self._nearness, lambda: self._gave_up)
+        return _search_in_chunks(
+            table, self._algorithm, values, distance, self._nearness, lambda: self._gave_up, self._in_scope
+        )
+
+    def _in_scope(self, found: Near) -> Near:
+        """What of the values that were found a list in scope may have: the others must not take their places."""
+        view = self._view
+        table = view.snapshot.tables.get(self._algorithm)
+        carrying = sum(loaded.carries(self._algorithm) for loaded in view.snapshot.lists.values())
+        if table is None or len(self._reach) == carrying or not len(found.codes):
+            return found
+        placed = placements_of(self._algorithm, found.codes, view.snapshot.manifest.placement)
+        possible = np.zeros(len(found.codes), np.bool_)
+        for list_id, asked in table.lists_to_ask(placed).items():
+            if list_id in self._reach:
+                possible[asked] = True
+        kept = possible[found.numbers]
+        return found._replace(
+            queries=found.queries[kept],
+            numbers=(np.cumsum(possible) - 1)[found.numbers[kept]],
+            distances=found.distances[kept],
+            codes=found.codes[possible],
+        )
 
     def _listed(self, codes: Digests, *, source_keys: bool) -> tuple[Sequence[Finding], _Numbers]:
         """What the lists say of (n, size) values, one body being enough: findings, and each value's number or -1."""
@@ -299,6 +321,7 @@ def _search_in_chunks(
     distance: int,
     nearness: Nearness,
     gave_up: Callable[[], bool],
+    in_scope: Callable[[Near], Near],
 ) -> Near:
     """Search (n, size) values on all cores, and keep of what is near each the nearest.
 
@@ -310,7 +333,7 @@ def _search_in_chunks(
         if gave_up() or nearness.expired():
             nothing = np.empty(0, np.int64)
             return Near(nothing, nothing, nothing, values[:0], low + np.arange(len(part)))
-        found = _nearest(table.search(part, distance, nearness.work_limit), most)
+        found = _nearest(in_scope(table.search(part, distance, nearness.work_limit)), most)
         return found._replace(queries=found.queries + low, exceeded=found.exceeded + low)
 
     most = min(nearness.maximum_confirmed, max(_MINIMUM_CONFIRMED, _MAXIMUM_PAIRS // len(values)))

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.matching.findings import Finding
-from hashmatch.matching.visibility import visibility
+from hashmatch.matching.visibility import Visibility, visibility
 from hashmatch.model.access import UNRESTRICTED, Permission
 from hashmatch.model.algorithms import PDQ_MAXIMUM_DISTANCE, Algorithm
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import ListNature, check_list_id
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
+from hashmatch.store.suppressions import Suppression
 
 MAXIMUM_SCOPE_LISTS = 1_000
 MAXIMUM_SOURCES = 1_000
@@ -70,6 +71,11 @@ class View:
     _doubts: dict[Algorithm, tuple[Cause, ...]] = field(default_factory=dict)
     _silence: dict[Algorithm, Finding] = field(default_factory=dict)
 
+    def suppression(self, algorithm: Algorithm, digest: bytes) -> Suppression | None:
+        """What suppresses a hash, or did, in one of the lists in scope: what is done about others must not show."""
+        found = self.snapshot.suppressions.get((algorithm, digest))
+        return found if found is not None and found.changed_for(self.lists.keys()) else None
+
     def carriers(self, algorithm: Algorithm) -> dict[str, LoadedList]:
         """The lists in scope that have hashes of the algorithm."""
         carriers = self._carriers.get(algorithm)
@@ -116,12 +122,19 @@ class View:
         return tuple(causes)
 
 
-def view(snapshot: Snapshot, scope: Scope, *, now: float, doubts: tuple[Cause, ...] = ()) -> View:
-    """Put a scope upon a snapshot.
+def view(
+    snapshot: Snapshot,
+    scope: Scope,
+    *,
+    now: float,
+    doubts: tuple[Cause, ...] = (),
+    seen: Visibility | None = None,
+) -> View:
+    """Put a scope upon a snapshot. `seen` is what its permission leaves of it, if that was worked out before.
 
     Raises `HashmatchError` LIST_NOT_FOUND for a named list that does not exist, or that the caller may not know of.
     """
-    seen = visibility(snapshot, scope.permission)
+    seen = visibility(snapshot, scope.permission) if seen is None else seen
     if not scope.list_ids:
         return View(snapshot, scope, _of_natures(seen.lists, scope.natures), (), doubts, now)
     named = dict.fromkeys(scope.list_ids)

@@ -52,7 +52,7 @@ class Visibility:
         if record.list_id:
             state = self.states.get(record.list_id)
             return state is not None and state.definition.nature.is_served
-        return not record.only_lists or not self.states.keys().isdisjoint(record.only_lists)
+        return record.only_lists is None or not self.states.keys().isdisjoint(record.only_lists)
 
 
 def visibility(snapshot: Snapshot, permission: Permission) -> Visibility:
@@ -65,14 +65,7 @@ def visibility(snapshot: Snapshot, permission: Permission) -> Visibility:
     changes = [(state.changed_epoch, state.changed_at) for state in states.values() if state.last_number]
     if manifest.policy is not None and permission.since_epoch:
         changes.append((permission.since_epoch, _moment(snapshot, permission.since_epoch)))
-    suppressed = max(
-        (
-            max(each.epoch, each.lifted_epoch)
-            for each in snapshot.suppressions.values()
-            if not each.list_ids or not states.keys().isdisjoint(each.list_ids)
-        ),
-        default=0,
-    )
+    suppressed = max((each.changed_for(states.keys()) for each in snapshot.suppressions.values()), default=0)
     if suppressed:
         changes.append((suppressed, _moment(snapshot, suppressed)))
     epoch, published_at = max(changes, default=(0, 0.0))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc.aio
@@ -25,11 +24,8 @@ from hashmatch.service.importer import Importer
 from hashmatch.service.list_servicer import definition_message
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.paging import Page
-from hashmatch.store.archive import ArchiveError
-from hashmatch.store.connection import StoreUnavailableError
+from hashmatch.service.store_failures import store_errors
 from hashmatch.store.manifest import ManifestStore
-from hashmatch.store.segments import StoreDamagedError
-from hashmatch.trust.audit import AuditError
 from hashmatch.v1 import common_pb2, list_admin_service_pb2, list_admin_service_pb2_grpc, list_service_pb2
 
 MAXIMUM_CHUNK = 1 << 20
@@ -63,7 +59,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         self._one_at_a_time = asyncio.Lock()
 
     async def _run(self, work: Callable[[], T]) -> T:
-        with _store_errors():
+        with store_errors():
             return await asyncio.to_thread(work)
 
     async def _act(self, act: str, work: Callable[[], T], *, validate_only: bool = False) -> T:
@@ -102,7 +98,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
             raise invalid_field("header", "the first message must be the header")
         header = _delivery_header(first.header, current_call().caller.name)
         try:
-            with _store_errors():
+            with store_errors():
                 staging = await self._importer.stage(header, _chunks(request_iterator))
         except HashmatchError as error:
             self._metrics.stagings.labels("refused" if error.reason is not ErrorReason.INTERNAL else "failed").inc()
@@ -320,21 +316,6 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         """Tell a body what we think of an entry."""
         await self._feeds.send_feedback(request.name, _feedback(request))
         return list_admin_service_pb2.SendFeedFeedbackResponse()
-
-
-@contextlib.contextmanager
-def _store_errors() -> Iterator[None]:
-    """Turn what goes wrong below into what a caller can be told."""
-    try:
-        yield
-    except StoreUnavailableError as error:
-        raise HashmatchError(ErrorReason.STORE_UNAVAILABLE, str(error), retry_after=1.0) from error
-    except StoreDamagedError as error:
-        raise HashmatchError(ErrorReason.STORE_DAMAGED, str(error)) from error
-    except ArchiveError as error:
-        raise HashmatchError(ErrorReason.STORE_UNAVAILABLE, str(error)) from error
-    except AuditError as error:
-        raise HashmatchError(ErrorReason.INTERNAL, "the act cannot be recorded, so it was not done") from error
 
 
 async def _chunks(requests: AsyncIterator[list_admin_service_pb2.StageRequest]) -> AsyncIterator[bytes]:

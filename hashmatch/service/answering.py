@@ -22,6 +22,7 @@ from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import match_messages, messages
 from hashmatch.service.daily_counts import DailyCounts
 from hashmatch.service.metrics import Metrics
+from hashmatch.service.permissions import Permissions
 from hashmatch.v1 import common_pb2
 
 A = TypeVar("A", covariant=True)
@@ -64,11 +65,12 @@ class Answering:
         self._daily = daily
         self.clock = clock
         self.metrics = metrics
+        self.permissions = Permissions(clock)
         self._views: dict[Scope, View] = {}
         self._infos: dict[tuple[Hashable, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
         self._encoded_info: tuple[common_pb2.SnapshotInfo | None, bytes] = (None, b"")
         self._opinions_of: Snapshot | None = None
-        self._opinions: dict[tuple[Opinion, bool], common_pb2.Opinion] = {}
+        self._opinions: dict[tuple[Opinion, bool, bool], common_pb2.Opinion] = {}
         self._map = classification_map()
         self._classifications = messages.classifications(self._map)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="matching")
@@ -97,18 +99,20 @@ class Answering:
             return known
         if len(self._views) >= _MAXIMUM_VIEWS:
             self._views.clear()
-        made = self._views[scope] = view(served.snapshot, scope, now=now, doubts=doubts)
+        seen = self.permissions.visibility(served.snapshot, scope.permission)
+        made = self._views[scope] = view(served.snapshot, scope, now=now, doubts=doubts, seen=seen)
         return made
 
     def snapshot_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
         """What an answer is given from. Answers of nearly the same moment share one message: do not change it."""
-        lists_asked = (view.scope.list_ids, view.scope.natures)
+        lists_asked = (view.scope.list_ids, view.scope.natures, view.scope.permission)
         known = self._infos.get(lists_asked)
         if known is not None and known[0] is served and 0 <= view.now - known[1] < _SAME_MOMENT:
             return known[2]
         if len(self._infos) >= _MAXIMUM_VIEWS:
             self._infos.clear()
-        info = messages.snapshot_info(served, view.lists.values(), view.now)
+        seen = self.permissions.visibility(served.snapshot, view.scope.permission)
+        info = messages.snapshot_info(served, seen, view.lists.values(), view.now)
         self._infos[lists_asked] = (served, view.now, info)
         return info
 
@@ -155,18 +159,20 @@ class Answering:
 
     def _opinion(self, view: View, opinion: Opinion) -> common_pb2.Opinion:
         loaded = view.lists[opinion.list_id]
-        stale = loaded.is_stale(view.now)
+        stale, full = loaded.is_stale(view.now), view.scope.permission.full_opinions
         if opinion.source_key:
-            return self._make_opinion(opinion, loaded, stale)
-        key = (opinion, stale)
+            return self._make_opinion(opinion, loaded, stale, full)
+        key = (opinion, stale, full)
         message = self._opinions.get(key)
         if message is None:
             if len(self._opinions) >= _MAXIMUM_OPINIONS:
                 self._opinions.clear()
-            message = self._opinions[key] = self._make_opinion(opinion, loaded, stale)
+            message = self._opinions[key] = self._make_opinion(opinion, loaded, stale, full)
         return message
 
-    def _make_opinion(self, opinion: Opinion, loaded: LoadedList, stale: bool) -> common_pb2.Opinion:
+    def _make_opinion(self, opinion: Opinion, loaded: LoadedList, stale: bool, full: bool) -> common_pb2.Opinion:
+        if not full:
+            return messages.opinion(opinion, loaded, stale=stale, classification=None)
         classified = self._map.classify(opinion.statement.scheme, opinion.statement.label)
         return messages.opinion(opinion, loaded, stale=stale, classification=self._classifications[classified])
 

@@ -128,7 +128,10 @@ class TlsSection(Section, frozen=True, kw_only=True):
 
 
 class AccessSection(Section, frozen=True, kw_only=True):
-    """Who may call what, by the URI in the client's certificate. Needs TLS: without it nobody's identity is proven."""
+    """Who may call which listener, by the URI in the client's certificate, whatever the policy says.
+
+    Needs TLS: without it nobody's identity is proven. What a caller may see is for the policy to say.
+    """
 
     matching: Annotated[
         tuple[str, ...],
@@ -137,14 +140,6 @@ class AccessSection(Section, frozen=True, kw_only=True):
     administration: Annotated[
         tuple[str, ...],
         Meta(description="Who may call ListAdminService. Empty means everybody whom the listener admits."),
-    ] = ()
-    distances: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Who is told the distance of a near match and may choose the largest; `*` for everybody. The "
-            "others are told exact or near, at the largest distance that is permitted: with distances to pictures of "
-            "one's own making, what is listed can be worked out."
-        ),
     ] = ()
 
 

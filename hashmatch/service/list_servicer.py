@@ -6,12 +6,15 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from hashmatch.index.refresher import Refresher, Served
+from hashmatch.index.refresher import Refresher
 from hashmatch.index.snapshot import LoadedList
+from hashmatch.matching.visibility import Visibility
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service import messages
+from hashmatch.service.calls import current_call
 from hashmatch.service.paging import Page
+from hashmatch.service.permissions import Permissions
 from hashmatch.store.manifest import ListState
 from hashmatch.v1 import common_pb2, list_service_pb2, list_service_pb2_grpc
 
@@ -21,8 +24,9 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class ListServicer(list_service_pb2_grpc.ListServiceServicer):
     """Answers from the snapshot in use."""
 
-    def __init__(self, refresher: Refresher, clock: Clock) -> None:
+    def __init__(self, refresher: Refresher, permissions: Permissions, clock: Clock) -> None:
         self._refresher = refresher
+        self._permissions = permissions
         self._clock = clock
 
     async def ListLists(  # noqa: N802
@@ -35,12 +39,13 @@ class ListServicer(list_service_pb2_grpc.ListServiceServicer):
         served = self._refresher.served
         if served is None:
             return list_service_pb2.ListListsResponse()
-        states = sorted(served.snapshot.manifest.lists.values(), key=lambda state: state.definition.list_id)
+        seen = self._permissions.visible(served, current_call().caller)
+        states = sorted(seen.states.values(), key=lambda state: state.definition.list_id)
         found, token = page.cut(states, lambda state: state.definition.list_id)
         return list_service_pb2.ListListsResponse(
-            lists=[self._message(served, state) for state in found],
+            lists=[self._message(seen, state) for state in found],
             next_page_token=token,
-            epoch=served.snapshot.epoch,
+            epoch=seen.epoch,
         )
 
     async def GetList(  # noqa: N802
@@ -52,17 +57,18 @@ class ListServicer(list_service_pb2_grpc.ListServiceServicer):
         served = self._refresher.served
         if served is None:
             raise HashmatchError(ErrorReason.NOT_SERVING, "no snapshot is loaded yet", retry_after=1.0)
-        state = served.snapshot.manifest.state(request.list_id)
-        return list_service_pb2.GetListResponse(list=self._message(served, state), epoch=served.snapshot.epoch)
+        seen = self._permissions.visible(served, current_call().caller)
+        state = seen.state(request.list_id)
+        return list_service_pb2.GetListResponse(list=self._message(seen, state), epoch=seen.epoch)
 
-    def _message(self, served: Served, state: ListState) -> list_service_pb2.HashList:
+    def _message(self, seen: Visibility, state: ListState) -> list_service_pb2.HashList:
         if state.generation is None:
             return list_service_pb2.HashList(definition=definition_message(state))
         # Known-good corpora are told of as well, though no snapshot loads them.
-        loaded = served.snapshot.lists.get(state.definition.list_id) or LoadedList(state, state.generation, {})
+        loaded = seen.lists.get(state.definition.list_id) or LoadedList(state, state.generation, {})
         return list_service_pb2.HashList(
             definition=definition_message(state),
-            generation=messages.generation(state.generation),
+            generation=messages.generation(state.generation, seen.permission),
             freshness=messages.freshness(loaded, self._clock.now()),
         )
 

@@ -27,6 +27,7 @@ from hashmatch.service.list_servicer import ListServicer
 from hashmatch.service.match_messages import encode_bulk_response
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
+from hashmatch.service.policy_servicer import PolicyAdminServicer
 from hashmatch.v1 import (
     list_admin_service_pb2,
     list_admin_service_pb2_grpc,
@@ -34,11 +35,14 @@ from hashmatch.v1 import (
     list_service_pb2_grpc,
     match_service_pb2,
     match_service_pb2_grpc,
+    policy_admin_service_pb2,
+    policy_admin_service_pb2_grpc,
 )
 
 MATCH_SERVICE = match_service_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
 LIST_SERVICE = list_service_pb2.DESCRIPTOR.services_by_name["ListService"].full_name
 ADMIN_SERVICE = list_admin_service_pb2.DESCRIPTOR.services_by_name["ListAdminService"].full_name
+POLICY_SERVICE = policy_admin_service_pb2.DESCRIPTOR.services_by_name["PolicyAdminService"].full_name
 
 # gRPC's own default of two minutes lets a silent peer hold a connection for that long.
 _HANDSHAKE_TIMEOUT_MS = 10_000
@@ -86,17 +90,18 @@ class Listeners:
             register,
         )
 
-    async def start_administration(self, administration: ListAdminServicer) -> Listener:
-        """Serve ListAdminService. Raises `ListenError`."""
+    async def start_administration(self, administration: ListAdminServicer, policies: PolicyAdminServicer) -> Listener:
+        """Serve ListAdminService and PolicyAdminService. Raises `ListenError`."""
 
         def register(server: grpc.aio.Server) -> None:
             list_admin_service_pb2_grpc.add_ListAdminServiceServicer_to_server(administration, server)
+            policy_admin_service_pb2_grpc.add_PolicyAdminServiceServicer_to_server(policies, server)
 
         config = self._config
         return await self._start(
             "administration",
             config.server.admin_listen,
-            (ADMIN_SERVICE,),
+            (ADMIN_SERVICE, POLICY_SERVICE),
             config.access.administration,
             config.tls.admin_client_ca_file or config.tls.client_ca_file,
             register,

@@ -12,8 +12,9 @@ import numpy as np
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.items import MAXIMUM_QUALITY, AskedHash, ItemAnswer, ItemsQuestion
-from hashmatch.matching.near import NearQuestion, NearValues
+from hashmatch.matching.near import Nearness, NearQuestion, NearValues
 from hashmatch.matching.scope import EVERYTHING, Scope, View
+from hashmatch.matching.visibility import Visibility
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, SERVED_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
@@ -24,6 +25,7 @@ from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
 from hashmatch.service.match_messages import BulkResponse, all_undetermined, batch_response, bulk_response
+from hashmatch.service.permissions import narrowed
 from hashmatch.service.searching import Searching
 from hashmatch.v1 import common_pb2, match_service_pb2, match_service_pb2_grpc
 
@@ -58,15 +60,16 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     ) -> match_service_pb2.BatchMatchResponse:
         """Answer items."""
         items = self._items_of(request)
-        scope = self._scope_of(request.scope)
+        stated = messages.scope_of(request.scope)
         served = self._answering.served
+        scope = self._permitted(served, stated, request.scope.purpose)
         view = self._answering.view(served, scope)
         if served is None or view is None:
             answers = [
                 ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, (NO_SNAPSHOT,) * len(hashes)) for hashes in items
             ]
             return batch_response(request, answers, None, lambda _: [])
-        question = ItemsQuestion(view, items, self._searching.nearness(current_call()))
+        question = ItemsQuestion(view, items, self._nearness(scope))
         if sum(map(len, items)) > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
@@ -82,11 +85,11 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[BulkResponse]:
         """Answer columns, one response for each request."""
-        scope = EVERYTHING
+        scope, purpose = EVERYTHING, ""
         async for request in request_iterator:
             if request.scope is not None:
-                scope = self._scope_of(request.scope)
-            yield await self._bulk(request, scope)
+                scope, purpose = messages.scope_of(request.scope), request.scope.purpose
+            yield await self._bulk(request, scope, purpose)
 
     async def GetSnapshot(  # noqa: N802
         self,
@@ -95,9 +98,10 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     ) -> match_service_pb2.GetSnapshotResponse:
         """Tell what is served and what changed."""
         served = _must_be_served(self._answering.served)
-        changes, complete = messages.changes_since(served.snapshot.manifest, request.since_epoch)
+        seen = self._visible(served)
+        changes, complete = messages.changes_since(seen, request.since_epoch)
         return match_service_pb2.GetSnapshotResponse(
-            snapshot=self._snapshot_info(served), changes=changes, changes_complete=complete
+            snapshot=self._snapshot_info(served, seen), changes=changes, changes_complete=complete
         )
 
     async def WatchSnapshots(  # noqa: N802
@@ -109,16 +113,29 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         told = request.since_epoch
         first = True
         async for served in self._changes.watch():
-            if not first and served.snapshot.epoch == told:
+            seen = self._visible(served)
+            if not first and seen.epoch == told:
                 continue
-            changes, complete = messages.changes_since(served.snapshot.manifest, told)
+            changes, complete = messages.changes_since(seen, told)
             yield match_service_pb2.WatchSnapshotsResponse(
-                snapshot=self._snapshot_info(served), changes=changes, changes_complete=complete
+                snapshot=self._snapshot_info(served, seen), changes=changes, changes_complete=complete
             )
-            first, told = False, served.snapshot.epoch
+            first, told = False, seen.epoch
 
-    def _snapshot_info(self, served: Served) -> common_pb2.SnapshotInfo:
-        return messages.snapshot_info(served, served.snapshot.lists.values(), self._answering.clock.now())
+    def _visible(self, served: Served) -> Visibility:
+        return self._answering.permissions.visible(served, current_call().caller)
+
+    def _permitted(self, served: Served | None, stated: Scope, purpose: str) -> Scope:
+        """What the caller asks for within what it may ask, as of now. Raises `HashmatchError` NOT_PERMITTED."""
+        if served is None:
+            return stated
+        return narrowed(stated, purpose, self._answering.permissions.client(served, current_call().caller))
+
+    def _nearness(self, scope: Scope) -> Nearness:
+        return self._searching.nearness(current_call(), told=scope.permission.distances)
+
+    def _snapshot_info(self, served: Served, seen: Visibility) -> common_pb2.SnapshotInfo:
+        return messages.snapshot_info(served, seen, seen.lists.values(), self._answering.clock.now())
 
     def _items_of(self, request: match_service_pb2.BatchMatchRequest) -> list[list[AskedHash]]:
         if not request.items:
@@ -140,10 +157,11 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         annotate(items=len(items))
         return items
 
-    async def _bulk(self, request: BulkRequest, scope: Scope) -> BulkResponse:
+    async def _bulk(self, request: BulkRequest, stated: Scope, purpose: str) -> BulkResponse:
         algorithm, count = self._column_of(request.algorithm, len(request.digests))
         _check_qualities(algorithm, request.qualities, count)
         served = self._answering.served
+        scope = self._permitted(served, stated, purpose)
         view = self._answering.view(served, scope)
         if served is None or view is None:
             return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes)
@@ -165,13 +183,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         if algorithm in EXACT_ALGORITHMS:
             return ColumnQuestion(view, algorithm, request.digests)
         values = NearValues.of_column(algorithm, request.digests, request.qualities)
-        return NearQuestion(view, algorithm, values, self._searching.nearness(current_call()))
-
-    def _scope_of(self, message: match_service_pb2.MatchScope) -> Scope:
-        """The scope that a request states. Raises `HashmatchError` INVALID_FIELD and NOT_PERMITTED."""
-        scope = messages.scope_of(message)
-        self._searching.permit(scope, current_call())
-        return scope
+        return NearQuestion(view, algorithm, values, self._nearness(view.scope))
 
     def _column_of(self, asked: int, size: int) -> tuple[Algorithm, int]:
         """The algorithm of a column of `size` bytes, and how many digests that makes. Raises `HashmatchError`."""

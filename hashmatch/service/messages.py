@@ -11,12 +11,14 @@ from hashmatch.index.refresher import Served
 from hashmatch.index.snapshot import LoadedList
 from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import Scope
+from hashmatch.matching.visibility import Visibility
+from hashmatch.model.access import UNRESTRICTED, Permission
 from hashmatch.model.classification import Classification, ClassificationMap
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import ListNature
-from hashmatch.model.opinions import Opinion
+from hashmatch.model.opinions import Opinion, Statement
 from hashmatch.model.verdicts import Cause
-from hashmatch.store.manifest import Generation, HistoryRecord, Manifest
+from hashmatch.store.manifest import Generation, HistoryRecord
 from hashmatch.v1 import common_pb2, list_service_pb2, match_service_pb2
 
 _NANOS = 1_000_000_000
@@ -97,10 +99,15 @@ def _classification(found: Classification, version: int) -> common_pb2.Classific
 
 
 def opinion(
-    found: Opinion, loaded: LoadedList, *, stale: bool, classification: common_pb2.Classification
+    found: Opinion, loaded: LoadedList, *, stale: bool, classification: common_pb2.Classification | None
 ) -> common_pb2.Opinion:
-    """An opinion of a list, which is or is not too old to give negatives, with what its label is known to say."""
+    """An opinion of a list, which is or is not too old to give negatives, with what its label is known to say.
+
+    Without a classification it is a brief one: who lists the hash, and neither what the body calls it nor its key.
+    """
     definition, statement = loaded.state.definition, found.statement
+    if classification is None:
+        statement, found = _brief(statement), found._replace(source_key="")
     return common_pb2.Opinion(
         body=definition.body,
         list_id=found.list_id,
@@ -119,6 +126,10 @@ def opinion(
         distance=found.distance,
         classification=classification,
     )
+
+
+def _brief(statement: Statement) -> Statement:
+    return Statement(jurisdiction=statement.jurisdiction)
 
 
 def hash_result(
@@ -152,31 +163,27 @@ def freshness(loaded: LoadedList, now: float) -> common_pb2.ListFreshness:
     )
 
 
-def snapshot_info(served: Served, lists: Iterable[LoadedList], now: float) -> common_pb2.SnapshotInfo:
-    """What an answer was given from."""
-    manifest = served.snapshot.manifest
+def snapshot_info(served: Served, seen: Visibility, lists: Iterable[LoadedList], now: float) -> common_pb2.SnapshotInfo:
+    """What an answer was given from, as far as the caller may see it."""
     return common_pb2.SnapshotInfo(
-        epoch=manifest.epoch,
-        published_at=timestamp(manifest.published_at),
+        epoch=seen.epoch,
+        published_at=timestamp(seen.published_at),
         confirmed_at=timestamp(served.confirmed_at),
         answered_at=timestamp(now),
         lists=[freshness(each, now) for each in lists],
-        approvals_required=manifest.approvals_required,
+        approvals_required=served.snapshot.manifest.approvals_required,
     )
 
 
-def changes_since(manifest: Manifest, epoch: int) -> tuple[list[match_service_pb2.SnapshotChange], bool]:
+def changes_since(seen: Visibility, epoch: int) -> tuple[list[match_service_pb2.SnapshotChange], bool]:
     """What was published after `epoch`, oldest first, and whether the record reaches back that far."""
-    records = [record for record in manifest.history if record.epoch > epoch and _concerns_answers(manifest, record)]
-    # Epochs begin at 1; a record of the epoch after the asked one, or of an older one, proves that none is missing.
-    reaches = not manifest.history or manifest.history[0].epoch <= epoch + 1
-    return [_change(record) for record in records], reaches
-
-
-def _concerns_answers(manifest: Manifest, record: HistoryRecord) -> bool:
-    """Whether what was done may change an answer: compaction changes none, nor does a list that is never served."""
-    state = manifest.lists.get(record.list_id)
-    return record.act != "compact" and (state is None or state.definition.nature.is_served)
+    if epoch >= seen.epoch:
+        return [], True
+    history = seen.snapshot.manifest.history
+    # Epochs begin at 1; a record of the epoch after the asked one, or of an older one, proves that none is missing. Who
+    # could see less before has no record of what came into sight.
+    reaches = (not history or history[0].epoch <= epoch + 1) and seen.permission.since_epoch <= epoch
+    return [_change(record) for record in seen.history() if record.epoch > epoch], reaches
 
 
 def _change(record: HistoryRecord) -> match_service_pb2.SnapshotChange:
@@ -191,14 +198,16 @@ def _change(record: HistoryRecord) -> match_service_pb2.SnapshotChange:
     )
 
 
-def generation(found: Generation) -> list_service_pb2.Generation:
-    """A published state of a list."""
+def generation(found: Generation, permission: Permission = UNRESTRICTED) -> list_service_pb2.Generation:
+    """A published state of a list, without the counts of algorithms that the caller may not see."""
     return list_service_pb2.Generation(
         number=found.number,
         epoch=found.epoch,
         published_at=timestamp(found.published_at),
         as_of=timestamp(found.as_of),
-        counts=algorithm_counts(found.counts),
+        counts=algorithm_counts(
+            {algorithm: count for algorithm, count in found.counts.items() if permission.sees_algorithm(algorithm)}
+        ),
         vetting=vetting(found),
         delivery_sha256=found.delivery_sha256,
     )

@@ -221,6 +221,10 @@ class Metrics:
             registry=registry,
         )
 
+        self.policy_version = Gauge(
+            "hashmatch_policy_version", "The version of the policy in force; 0 for none.", registry=registry
+        )
+
     def method(self, grpc_type: str, service: str, method: str) -> MethodMetrics:
         """The metrics of a method. `grpc_type` is unary, client_stream, server_stream or bidi_stream."""
         return self._calls.method(grpc_type, service, method)

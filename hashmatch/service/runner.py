@@ -21,6 +21,7 @@ from hashmatch.index.perceptual import indexes
 from hashmatch.index.refresher import Refresher
 from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.compaction import Collector, Compactor
+from hashmatch.ingest.policies import Policies
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.restoring import Restorer
 from hashmatch.ingest.staging import Stager
@@ -41,11 +42,12 @@ from hashmatch.service.feeds import Feeds, feed_definitions
 from hashmatch.service.health import Health
 from hashmatch.service.importer import Importer
 from hashmatch.service.list_servicer import ListServicer
-from hashmatch.service.listeners import ADMIN_SERVICE, LIST_SERVICE, MATCH_SERVICE, Listener, Listeners
+from hashmatch.service.listeners import ADMIN_SERVICE, LIST_SERVICE, MATCH_SERVICE, POLICY_SERVICE, Listener, Listeners
 from hashmatch.service.logs import Event, get_logger
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
+from hashmatch.service.policy_servicer import PolicyAdminServicer
 from hashmatch.service.recent_rates import RecentRates
 from hashmatch.service.searching import Searching
 from hashmatch.service.secrets import sealing_secret
@@ -90,7 +92,12 @@ class Runner:
         self.metrics = Metrics(registry or CollectorRegistry(), clock=self._clock, version=VERSION)
         self.health = Health(
             ("store", "snapshot", "confirmed", "blocks"),
-            {MATCH_SERVICE: ("snapshot",), LIST_SERVICE: ("snapshot",), ADMIN_SERVICE: ("store",)},
+            {
+                MATCH_SERVICE: ("snapshot",),
+                LIST_SERVICE: ("snapshot",),
+                ADMIN_SERVICE: ("store",),
+                POLICY_SERVICE: ("store",),
+            },
             gauge=self.metrics.ready,
             component_gauge=self.metrics.components,
             logger=self._logger,
@@ -142,7 +149,7 @@ class Runner:
             self._in_background(
                 CountKeeper(daily, store.counts, files, config.counts, self._clock, self.metrics.counts_kept).run()
             )
-        searching = Searching(_limits(config), config.access.distances, self._clock)
+        searching = Searching(_limits(config), self._clock)
         self._ending.callback(searching.close)
         following = Following(
             refresher,
@@ -205,11 +212,13 @@ class Runner:
             maximum_items=server.maximum_batch_items,
             maximum_digests=server.maximum_bulk_digests,
         )
-        on_matching = await listeners.start_matching(matching, ListServicer(refresher, self._clock))
+        on_matching = await listeners.start_matching(
+            matching, ListServicer(refresher, answering.permissions, self._clock)
+        )
         on_administration: Listener | None = None
         if server.admin_listen:
-            servicer = self._administration(store, floor, archive, access, data_dir, following)
-            on_administration = await listeners.start_administration(servicer)
+            servicers = self._administration(store, floor, archive, access, data_dir, following)
+            on_administration = await listeners.start_administration(*servicers)
         self.addresses = Addresses(
             on_matching.address,
             on_administration.address if on_administration else "",
@@ -224,7 +233,7 @@ class Runner:
         access: StoreAccess,
         data_dir: Path,
         following: Following,
-    ) -> ListAdminServicer:
+    ) -> tuple[ListAdminServicer, PolicyAdminServicer]:
         vetting = self._config.vetting
         policy = VettingPolicy(
             approvals_required=vetting.approvals_required,
@@ -277,9 +286,10 @@ class Runner:
             following.wake,
         )
         self._in_background(feeds.run())
-        return ListAdminServicer(
+        lists = ListAdminServicer(
             publisher, Suppressor(acts), importer, feeds, store.manifests, self.metrics, following.wake
         )
+        return lists, PolicyAdminServicer(Policies(acts), self.metrics, following.wake)
 
     def _start_monitoring(self, refresher: Refresher) -> str:
         if not self._config.metrics.listen:

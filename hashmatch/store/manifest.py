@@ -85,13 +85,13 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was done. `only_lists` are those that a suppression is limited to, empty for all."""
+    """Something that was done. `only_lists` are those for which a suppression changed something; None for all."""
 
     epoch: int
     at: float
     act: str
     list_id: str = ""
-    only_lists: tuple[str, ...] = ()
+    only_lists: tuple[str, ...] | None = None
     generation: int = 0
     actor: str = ""
     approvers: tuple[str, ...] = ()

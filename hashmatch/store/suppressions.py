@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -15,14 +15,16 @@ from hashmatch.store.segments import StoreDamagedError
 from hashmatch.trust.sealing import SealingError, SealingKey
 
 MAXIMUM_SUPPRESSIONS = 100_000
+# Stands in the place of a list's id, which is never empty.
+EVERY_LIST = ""
 
 
 class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     """One hash that is left out; `list_ids` empty means in every list.
 
-    After it is lifted it stays with `lifted_epoch`: from then on the hash counts as newly visible. `epoch` and
-    `lifted_epoch` are those of the manifests that made either visible. `earlier_lift` is the last epoch in which a
-    suppression that this one took the place of was lifted, whatever its lists.
+    After it is lifted it stays, no longer `active`: from then on the hash counts as newly visible. `changed` has, for
+    each list, "" standing for every list, the epoch in which the hash was last suppressed or lifted there, and `lifted`
+    that in which it was last lifted. They are kept apart so that what is done about one list tells nothing of another.
     """
 
     algorithm: int
@@ -30,14 +32,9 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     list_ids: tuple[str, ...]
     reason: str
     actor: str
-    epoch: int
-    lifted_epoch: int = 0
-    earlier_lift: int = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether it is in force."""
-        return not self.lifted_epoch
+    changed: dict[str, int]
+    lifted: dict[str, int] = {}
+    active: bool = True
 
     def covers(self, list_id: str) -> bool:
         """Whether it concerns the list."""
@@ -45,7 +42,11 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
 
     def seen_again_since(self, list_id: str) -> int:
         """The epoch from which the hash counts as newly visible in a list where it is not left out; 0 for always."""
-        return max(self.earlier_lift, self.lifted_epoch if self.covers(list_id) else 0)
+        return max(self.lifted.get(EVERY_LIST, 0), self.lifted.get(list_id, 0))
+
+    def changed_for(self, lists: Collection[str]) -> int:
+        """The epoch in which it last changed for one of these lists; 0 if it never concerned any."""
+        return max((epoch for scope, epoch in self.changed.items() if scope == EVERY_LIST or scope in lists), default=0)
 
 
 class SuppressionStore:

@@ -114,14 +114,19 @@ def _problems(document: _Document) -> Iterator[str]:
                 yield f'{place}.{field}: "{EVERYTHING}" stands alone'
         if not all(_NAME.fullmatch(purpose) for purpose in section.purposes):
             yield f"{place}.purposes: a purpose has 1 to 63 characters of a-z 0-9 . _ -"
-        for field in ("not_before", "not_after"):
-            moment = getattr(section, field)
-            if moment is not None and moment.tzinfo is None:
-                yield f"{place}.{field}: state the time zone, for example 2027-01-01T00:00:00Z"
-        if section.not_before and section.not_after and not section.not_before < section.not_after:
-            yield f"{place}.not_after: must be later than not_before"
+        yield from _validity_problems(place, section)
         if section.budget.burst is not None and section.budget.hashes_per_second is None:
             yield f"{place}.budget.burst: is of no use without hashes_per_second"
+
+
+def _validity_problems(place: str, section: _ClientSection) -> Iterator[str]:
+    before, after = section.not_before, section.not_after
+    for field, moment in (("not_before", before), ("not_after", after)):
+        if moment is not None and moment.tzinfo is None:
+            yield f"{place}.{field}: state the time zone, for example 2027-01-01T00:00:00Z"
+            return
+    if before and after and not before < after:
+        yield f"{place}.not_after: must be later than not_before"
 
 
 def _unknown(place: str, field: str, values: tuple[str, ...], known: Mapping[str, object]) -> Iterator[str]:

@@ -37,6 +37,8 @@ from hashmatch.v1 import (
     list_service_pb2_grpc,
     match_service_pb2,
     match_service_pb2_grpc,
+    policy_admin_service_pb2,
+    policy_admin_service_pb2_grpc,
 )
 
 T = TypeVar("T")
@@ -146,6 +148,7 @@ class Client:
         self.lists = list_service_pb2_grpc.ListServiceStub(self._channels[0])
         self.health = health_pb2_grpc.HealthStub(self._channels[0])
         self.administration = list_admin_service_pb2_grpc.ListAdminServiceStub(self._channels[1])
+        self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(self._channels[1])
 
     @property
     def matching_channel(self) -> grpc.Channel:
@@ -264,6 +267,11 @@ class Client:
         self.approve(staging)
         unmet = [gate.name for gate in staging.report.gates if not gate.passed]
         return self.publish(staging, accept=unmet).epoch
+
+    def activate(self, document: str) -> int:
+        """Put a policy in force. Returns the epoch."""
+        request = policy_admin_service_pb2.ActivatePolicyRequest(document=document, reason="a test")
+        return self.policies.ActivatePolicy(request, timeout=TIMEOUT).epoch
 
     def suppress(self, *digests: bytes, list_ids: Iterable[str] = ()) -> int:
         request = list_admin_service_pb2.SuppressRequest(

@@ -16,6 +16,16 @@ from tests.integration.perceptual import PROFILE, apart, row
 from tests.integration.serving import TIMEOUT, Client
 from tests.integration.waiting import eventually
 
+UNTOLD = """
+version = 1
+[clients.anybody]
+identities = ["loopback:anonymous"]
+lists = ["*"]
+natures = ["*"]
+algorithms = ["*"]
+jurisdictions = ["*"]
+"""
+
 PDQ, PHOTODNA = common_pb2.ALGORITHM_PDQ, common_pb2.ALGORITHM_PHOTODNA
 HIT, MISS, UNKNOWN = common_pb2.VERDICT_MATCH, common_pb2.VERDICT_NO_KNOWN_MATCH, common_pb2.VERDICT_NOT_DETERMINED
 NEAR, EXACT = common_pb2.MATCH_KIND_NEAR, common_pb2.MATCH_KIND_EXACT
@@ -40,7 +50,7 @@ def ask(client: Client, asked: common_pb2.Hash, **scope: Any) -> match_service_p
 @pytest.fixture
 def told(make_server: MakeServer) -> Client:
     """A client to a server that tells everybody distances."""
-    return make_server(distances=("*",)).start()
+    return make_server().start()
 
 
 def test_near_values_are_found_at_once_after_deltas_and_withdrawals(told: Client):
@@ -100,6 +110,8 @@ def test_who_is_not_told_distances_cannot_choose_them_either(client: Client):
     listed = os.urandom(32)
     client.define()
     deliver(client, row("1", listed))
+    epoch = client.activate(UNTOLD)
+    eventually(lambda: client.epoch() == epoch, "the policy is in force")
     (opinion,) = ask(client, pdq(apart(listed, 5))).opinions
     assert opinion.kind == NEAR
     assert not opinion.HasField("distance")

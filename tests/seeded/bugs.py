@@ -98,7 +98,7 @@ def treat_a_missing_block_as_empty(patch: pytest.MonkeyPatch) -> None:
 
 def ignore_suppressions(patch: pytest.MonkeyPatch) -> None:
     """What the operator suppressed is answered."""
-    patch.setattr(Suppression, "active", property(lambda _: False))
+    patch.setattr(Suppression, "covers", lambda _self, _list_id: False)
 
 
 def forget_what_was_lifted(patch: pytest.MonkeyPatch) -> None:

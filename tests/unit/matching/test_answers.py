@@ -16,6 +16,7 @@ from hashmatch.matching import columns
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.findings import Finding
 from hashmatch.matching.scope import EVERYTHING, Scope, view
+from hashmatch.model.access import UNRESTRICTED, Permission
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
@@ -68,6 +69,9 @@ scopes = st.builds(
     st.sampled_from([(), ("a",), ("a", "b"), ("c", "b")]),
     st.integers(1, 3),
     st.sampled_from([0, 3, 4, 5, 6, 7, 8, 9, 10]),
+    permission=st.sampled_from(
+        [UNRESTRICTED, Permission(since_epoch=6), Permission(lists=frozenset("abc"), algorithms=frozenset(Algorithm))]
+    ),
 )
 
 

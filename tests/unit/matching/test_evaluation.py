@@ -25,7 +25,17 @@ def unread(list_id: str) -> Holding:
 
 
 def suppression(*list_ids: str, lifted: int = 0) -> Suppression:
-    return Suppression(algorithm=1, digest=b"", list_ids=list_ids, reason="", actor="", epoch=15, lifted_epoch=lifted)
+    scopes = list_ids or ("",)
+    return Suppression(
+        algorithm=1,
+        digest=b"",
+        list_ids=list_ids,
+        reason="",
+        actor="",
+        changed=dict.fromkeys(scopes, lifted or 15),
+        lifted=dict.fromkeys(scopes, lifted) if lifted else {},
+        active=not lifted,
+    )
 
 
 @pytest.fixture

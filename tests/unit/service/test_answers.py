@@ -14,6 +14,8 @@ from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnQuestion
 from hashmatch.matching.items import AskedHash, ItemsQuestion
 from hashmatch.matching.scope import EVERYTHING, Scope
+from hashmatch.matching.visibility import visibility
+from hashmatch.model.access import UNRESTRICTED
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.classification import CURRENT_VERSION
 from hashmatch.model.errors import ErrorReason, HashmatchError
@@ -133,7 +135,7 @@ def test_changes_of_a_corpus_are_not_told_to_those_who_ask_again(office: Office)
     office.deliver_hashes([digest(1)], "list")
     office.define("corpus", nature=ListNature.KNOWN_GOOD)
     office.deliver_hashes([digest(2)], "corpus")
-    changes, complete = messages.changes_since(office.manifest(), 0)
+    changes, complete = messages.changes_since(visibility(office.snapshot(), UNRESTRICTED), 0)
     assert ({change.list_id for change in changes}, complete) == ({"list"}, True)
 
 

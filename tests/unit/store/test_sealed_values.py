@@ -30,7 +30,7 @@ INFO = SegmentInfo("0" * 16, b"salt", 1, 1, 1, 1, 1)
 
 
 def suppression(**changes: object) -> Suppression:
-    stated = {"algorithm": 1, "digest": b"d" * 16, "list_ids": (), "reason": "why", "actor": "ann", "epoch": 3}
+    stated = {"algorithm": 1, "digest": b"d" * 16, "list_ids": (), "reason": "why", "actor": "ann", "changed": {"": 3}}
     return Suppression(**stated | changes)
 
 
@@ -54,7 +54,10 @@ def staging(staging_id: str, staged_at: float = 1.0) -> Staging:
 
 
 def test_suppressions_come_back_as_they_were_written(store: Store):
-    given = [suppression(), suppression(digest=b"e" * 16, list_ids=("a", "b"), lifted_epoch=9)]
+    given = [
+        suppression(),
+        suppression(digest=b"e" * 16, list_ids=("a", "b"), changed={"a": 9, "b": 4}, lifted={"a": 9}),
+    ]
     info = store.suppressions.write(given)
     assert info.count == 2
     assert store.suppressions.read(info) == given
@@ -65,7 +68,13 @@ def test_a_suppression_covers_its_lists_or_all(store: Store):
     assert suppression().covers("any")
     assert suppression(list_ids=("a",)).covers("a")
     assert not suppression(list_ids=("a",)).covers("b")
-    assert not suppression(lifted_epoch=4).active
+
+
+def test_what_is_done_about_one_list_tells_nothing_of_another():
+    everywhere = suppression(changed={"": 3, "a": 9}, lifted={"a": 9})
+    assert [everywhere.seen_again_since(each) for each in "ab"] == [9, 0]
+    assert [everywhere.changed_for({each}) for each in "ab"] == [9, 3]
+    assert suppression(changed={"a": 9}, lifted={"a": 9}).changed_for({"b"}) == 0
 
 
 @pytest.mark.parametrize("harm", ["missing", "flipped", "cut short", "an older version"])

@@ -1,0 +1,118 @@
+"""Asks what is published as a caller would, through the servicers and without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from hashmatch.index.refresher import Served
+from hashmatch.index.snapshot import Snapshot
+from hashmatch.matching.near import Nearness
+from hashmatch.model.errors import HashmatchError
+from hashmatch.service.answering import Answering
+from hashmatch.service.bulk_request import BulkRequest
+from hashmatch.service.calls import Call, enter_call
+from hashmatch.service.changes import Changes
+from hashmatch.service.daily_counts import DailyCounts
+from hashmatch.service.identity import Caller
+from hashmatch.service.list_servicer import ListServicer
+from hashmatch.service.match_servicer import MatchServicer
+from hashmatch.service.metrics import Metrics
+from hashmatch.service.searching import Searching
+from hashmatch.service.statuses import details_of
+from hashmatch.v1 import common_pb2, list_service_pb2, match_service_pb2
+from tests.support.office import Office
+
+A = TypeVar("A")
+
+
+class Desk:
+    """What a server without lists of its own answers: whatever the office has published, at the office's time."""
+
+    def __init__(self, office: Office, *, nearness: Nearness | None = None) -> None:
+        self._office = office
+        clock = office.clock
+        metrics = Metrics(CollectorRegistry(), clock=clock, version="1")
+        self._refresher: Any = SimpleNamespace(served=None, doubts=tuple)
+        self._answering = Answering(self._refresher, clock, metrics, DailyCounts(clock), threads=1)
+        self._searching = Searching(nearness or Nearness(), clock)
+        changes = Changes(lambda: self._refresher.served)
+        self.matching = MatchServicer(
+            self._answering, self._searching, changes, maximum_items=1_000, maximum_digests=100_000
+        )
+        self.lists = ListServicer(self._refresher, self._answering.permissions, clock)
+
+    def close(self) -> None:
+        self._answering.close()
+        self._searching.close()
+
+    def follow(self) -> Snapshot:
+        """Serve what is published now."""
+        store, clock = self._office.store, self._office.clock
+        snapshot = self._office.snapshot()
+        header = store.manifests.header()
+        assert header is not None
+        self._refresher.served = Served(snapshot, header, clock.now(), clock.monotonic())
+        return snapshot
+
+    def as_caller(self, caller: Caller, work: Callable[[], Awaitable[A]]) -> A:
+        async def call() -> A:
+            enter_call(Call("request", self._office.clock.monotonic(), caller=caller))
+            return await work()
+
+        return asyncio.run(call())
+
+    def batch(
+        self, caller: Caller, items: Sequence[Sequence[tuple[int, bytes]]], **scope: Any
+    ) -> match_service_pb2.BatchMatchResponse:
+        request = match_service_pb2.BatchMatchRequest(
+            items=[
+                match_service_pb2.MatchItem(
+                    hashes=[
+                        common_pb2.Hash(algorithm=common_pb2.Algorithm.ValueType(algorithm), value=value)
+                        for algorithm, value in item
+                    ]
+                )
+                for item in items
+            ],
+            scope=match_service_pb2.MatchScope(**scope),
+        )
+        return self.as_caller(caller, lambda: self.matching.BatchMatch(request, None))  # type: ignore[arg-type]
+
+    def bulk(self, caller: Caller, algorithm: int, digests: Sequence[bytes], **scope: Any) -> bytes:
+        """One column, encoded."""
+
+        async def requests() -> AsyncIterator[BulkRequest]:
+            yield BulkRequest(7, algorithm, b"".join(digests), b"", match_service_pb2.MatchScope(**scope))
+
+        async def first() -> bytes:
+            async for response in self.matching.BulkMatch(requests(), None):  # type: ignore[arg-type]
+                return response.data
+            raise AssertionError("no answer")
+
+        return self.as_caller(caller, first)
+
+    def snapshot(self, caller: Caller, since_epoch: int = 0) -> match_service_pb2.GetSnapshotResponse:
+        request = match_service_pb2.GetSnapshotRequest(since_epoch=since_epoch)
+        return self.as_caller(caller, lambda: self.matching.GetSnapshot(request, None))  # type: ignore[arg-type]
+
+    def all_lists(self, caller: Caller) -> list_service_pb2.ListListsResponse:
+        request = list_service_pb2.ListListsRequest(page_size=2)
+        return self.as_caller(caller, lambda: self.lists.ListLists(request, None))  # type: ignore[arg-type]
+
+    def one_list(self, caller: Caller, list_id: str) -> list_service_pb2.GetListResponse:
+        request = list_service_pb2.GetListRequest(list_id=list_id)
+        return self.as_caller(caller, lambda: self.lists.GetList(request, None))  # type: ignore[arg-type]
+
+
+def encoded(ask: Callable[[], Any]) -> bytes:
+    """An answer, or the error in its place, as it goes over the wire."""
+    try:
+        answer = ask()
+    except HashmatchError as error:
+        return b"error " + details_of(error)
+    return answer if isinstance(answer, bytes) else bytes(answer.SerializeToString(deterministic=True))
