@@ -54,8 +54,6 @@ NAMES = {
     "hashmatch_publishes_total",
     "hashmatch_approvals_required",
     "hashmatch_policy_version",
-    "hashmatch_certificate_expiry_timestamp_seconds",
-    "hashmatch_certificate_reloads_total",
     "hashmatch_feed_rounds_total",
     "hashmatch_feed_records_total",
     "hashmatch_feed_requests_total",
