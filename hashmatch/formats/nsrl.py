@@ -200,7 +200,8 @@ class NsrlSqliteParser(_KnownGood):
             self._file.close()
 
     def _read(self, database: sqlite3.Connection) -> Iterator[Chunk]:
-        page_size, pages = (database.execute(f"PRAGMA {each}").fetchone()[0] for each in ("page_size", "page_count"))
+        # In this order: only the number of pages makes SQLite read in the file how large they are.
+        pages, page_size = (database.execute(f"PRAGMA {each}").fetchone()[0] for each in ("page_count", "page_size"))
         if page_size * pages > self._size:
             raise DeliveryError("truncated: the database has fewer bytes than it says")
         _confine(database, self._size)

@@ -116,6 +116,13 @@ class TestVersion3:
         assert added(reading) == sorted([*expected(0, 1, 2), *(("SHA256", sha256) for _, _, sha256 in known)])
         assert recognises_sqlite(data)
 
+    @pytest.mark.parametrize("page_size", [512, 1_024, 65_536])
+    def test_pages_may_have_any_size(self, read, page_size):
+        sha1, md5, sha256 = digests(1)
+        data = database(f"PRAGMA page_size = {page_size}; {SCHEMA}", [(sha1, sha256, md5)])
+        assert len(self.read(read, data).added) == 3
+        assert self.read(read, data[:-512]).error
+
     def test_a_view_serves_as_the_table(self, read):
         sha1, md5, _ = digests(1)
         schema = "CREATE TABLE M (a, b); CREATE VIEW FILE AS SELECT a AS sha1, b AS md5 FROM M"
