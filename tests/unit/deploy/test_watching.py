@@ -152,6 +152,7 @@ def test_promtool_runs_the_unit_tests():
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
     for what in (
+        ["check", "config", PROMETHEUS / "prometheus.yml"],
         ["check", "rules", *PROMETHEUS.glob("rules/*.yml")],
         ["test", "rules", *PROMETHEUS.glob("tests/*.yml")],
     ):
