@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from hashmatch.model.clock import Clock
 from hashmatch.operations.file_checks import check_secrecy
 from hashmatch.operations.findings import Area, Finding
+from hashmatch.service.addresses import Address
 from hashmatch.service.certificates import CertificateError, certificate_files, read_certificates
 from hashmatch.service.config import TlsSection
 
@@ -33,9 +35,25 @@ def check_certificates(tls: TlsSection, clock: Clock) -> Iterator[Finding]:
         except CertificateError as error:
             yield _AREA.error(f"tls.{name}: {error}", "put the certificates there in PEM, readable for the server")
             continue
-        yield from _check_validity(name, path, certificates, clock.now())
+        yield from _check_validity(f"tls.{name}", path, certificates, clock.now())
         if name == "certificate_file":
             yield from _check_server(certificates[0], path, Path(tls.key_file))
+
+
+def check_store_connection(url: str, clock: Clock) -> Iterator[Finding]:
+    """What is to be said of how the store at `url` is reached; nothing of one on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "redis" and not Address(parts.hostname or "localhost").is_local:
+        yield _AREA.warning(
+            f"the connection to the store on {parts.hostname} is not encrypted: its password can be read on the way",
+            "give the store a certificate and let store.url begin with rediss://",
+        )
+    for file in parse_qs(parts.query).get("ssl_ca_certs", ()):
+        path = Path(file)
+        try:
+            yield from _check_validity("ssl_ca_certs of store.url", path, read_certificates(path), clock.now())
+        except CertificateError as error:
+            yield _AREA.error(f"ssl_ca_certs of store.url: {error}", "put the store's authority there in PEM")
 
 
 def _check_validity(name: str, path: Path, certificates: list[x509.Certificate], now: float) -> Iterator[Finding]:
@@ -44,18 +62,18 @@ def _check_validity(name: str, path: Path, certificates: list[x509.Certificate],
     until = f"{min(each.not_valid_after_utc for each in certificates):%Y-%m-%d}"
     if ends <= now:
         yield _AREA.error(
-            f"tls.{name}: {path} expired on {until}",
+            f"{name}: {path} expired on {until}",
             "replace it: no new connection succeeds; the server takes it up by itself",
         )
     elif begins > now:
-        yield _AREA.error(f"tls.{name}: {path} is not valid yet", "look at the machine's clock, or at who issued it")
+        yield _AREA.error(f"{name}: {path} is not valid yet", "look at the machine's clock, or at who issued it")
     elif ends - now < _SOON:
         yield _AREA.warning(
-            f"tls.{name}: {path} expires on {until}, in {int((ends - now) / _DAY)} days",
+            f"{name}: {path} expires on {until}, in {int((ends - now) / _DAY)} days",
             "have it renewed and replace the file; the server takes it up by itself",
         )
     else:
-        yield _AREA.well(f"tls.{name} is valid until {until}")
+        yield _AREA.well(f"{name} is valid until {until}")
 
 
 def _check_server(certificate: x509.Certificate, path: Path, key_path: Path) -> Iterator[Finding]:

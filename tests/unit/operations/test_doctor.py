@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from deploy.valkey.users import make_users
 from hashmatch.admin.exits import Exit
 from hashmatch.admin.main import main
-from hashmatch.operations.certificate_checks import check_certificates
+from hashmatch.operations.certificate_checks import check_certificates, check_store_connection
 from hashmatch.operations.doctor import examine
 from hashmatch.operations.findings import Severity, worst
 from hashmatch.service.config import TlsSection
@@ -285,6 +285,30 @@ def test_a_certificate_for_nobody_a_strange_key_and_an_open_one_are_found(tmp_pa
     (tmp_path / "server.key").write_text("no key")
     (tmp_path / "server.pem").write_text("no certificate")
     assert severities(tls, clock) == [Severity.ERROR] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://store.example.org:6379/0", "not encrypted"),
+        ("redis://127.0.0.1:6379/0", ""),
+        ("unix:///run/valkey.sock", ""),
+        ("", ""),
+        ("rediss://store.example.org:6379/0?ssl_ca_certs=/no/such.pem", "cannot read"),
+    ],
+)
+def test_a_store_that_is_reached_unsafely_is_found(clock, url, said):
+    findings = list(check_store_connection(url, clock))
+    if said:
+        assert said in only(findings).what
+    else:
+        assert findings == []
+
+
+def test_the_authority_of_the_store_is_found_before_it_expires(tmp_path, clock):
+    certificate(tmp_path, ends=datetime.fromtimestamp(clock.now() + 5 * DAY, UTC))
+    url = f"rediss://store.example.org:6379/0?ssl_ca_certs={tmp_path / 'server.pem'}"
+    assert "in 5 days" in only(check_store_connection(url, clock)).what
 
 
 def test_the_exit_code_is_that_of_the_worst_finding(machine, capsys, monkeypatch):
