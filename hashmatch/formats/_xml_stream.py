@@ -24,6 +24,8 @@ MAXIMUM_STRETCH = 1_048_576
 # Characters of the different names, prefixes and namespaces of one document. The parser keeps each of them to its end.
 MAXIMUM_NAMES = 262_144
 
+# Where so many records behind a record were not plain, the rest of what was fed is left to expat as a whole.
+_IN_VAIN = 8
 _WHITE_SPACE = b" \t\r\n"
 _NO_ELEMENTS = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
 
@@ -98,14 +100,15 @@ class XmlDocuments:
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
         text = ""
-        at = 0
+        at = in_vain = 0
         while at < len(data):
             if self._document.between:
                 text = text or data.decode("latin-1")
-                at = self._take_plain(text, at)
+                start, at = at, self._take_plain(text, at)
                 if at == len(data):
                     return
-            end_tag = self._plain_end.search(data, at)
+                in_vain += at == start
+            end_tag = self._plain_end.search(data, at) if in_vain < _IN_VAIN else None
             end = len(data) if end_tag is None else end_tag.end()
             at = end - len(self._parse(data[at:end]))
             document = self._document

@@ -65,6 +65,14 @@ class _KnownGood:
     def __init__(self, options: ParserOptions) -> None:
         self.statements = [Statement(options.label, options.scheme, options.jurisdiction)]
         self.tally = Tally()
+        # Records and reasons, of columns one after the other.
+        self._refused: list[tuple[int, str]] = []
+
+    def _count_refused(self) -> None:
+        """Quarantine what was refused, in the order of records: wherever the delivery was cut, the first are named."""
+        for record, reason in sorted(self._refused):
+            self.tally.quarantine(reason, record)
+        self._refused.clear()
 
     def _column(self, algorithm: Algorithm, texts: Sequence[object], records: Sequence[int]) -> Column | None:
         """The digests of texts, of which those that cannot be read are refused; None if there are none."""
@@ -83,7 +91,7 @@ class _KnownGood:
             try:
                 yield digest_of(algorithm, _as_text(text), "hex")
             except Refused as refused:
-                self.tally.quarantine(refused.reason, record)
+                self._refused.append((record, refused.reason))
 
 
 class NsrlCsvParser(_KnownGood):
@@ -128,6 +136,7 @@ class NsrlCsvParser(_KnownGood):
             self._line = 1
         if lines:
             yield from self._take(lines)
+        self._count_refused()
 
     def _take(self, lines: Sequence[bytes]) -> Iterator[Chunk]:
         sha1, md5, records = [], [], []
@@ -150,7 +159,7 @@ class NsrlCsvParser(_KnownGood):
     def _refuse(self, reason: str, record: int) -> None:
         self.tally.records += 1
         self.tally.read += 1
-        self.tally.quarantine(reason, record)
+        self._refused.append((record, reason))
 
 
 class NsrlSqliteParser(_KnownGood):
@@ -223,6 +232,7 @@ class NsrlSqliteParser(_KnownGood):
                 if column is not None:
                     columns.append(column)
             self._refuse_empty_rows(batch, first)
+            self._count_refused()
             if columns:
                 yield Chunk(tuple(columns))
 
@@ -230,7 +240,7 @@ class NsrlSqliteParser(_KnownGood):
         for record, row in enumerate(batch, first):
             if all(value in (None, "") for value in row):
                 self.tally.read += 1
-                self.tally.quarantine("no-fingerprint", record)
+                self._refused.append((record, "no-fingerprint"))
 
 
 def _open_nameless() -> tuple[IO[bytes], sqlite3.Connection]:

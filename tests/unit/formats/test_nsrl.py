@@ -55,6 +55,10 @@ class TestVersion2:
         assert added(reading) == expected(1, 2)
         assert {line for lines in reading.tally.examples.values() for line in lines} == {3}
 
+    def test_the_first_rows_that_are_refused_are_named_in_order(self, read):
+        reading = self.read(read, f'"{"x" * 40}","{digests(1)[1]}",""', "x", f'"{"x" * 40}","{digests(2)[1]}",""')
+        assert reading.tally.examples == {"not-hex": [2, 3, 4]}
+
     def test_empty_files_and_flat_digests_are_refused_alone(self, read):
         empty = f'"{hashlib.sha1(b"").hexdigest()}","{hashlib.md5(b"").hexdigest()}",""'
         flat = f'"{"0" * 40}","{digests(9)[1]}",""'

@@ -224,6 +224,13 @@ def test_plain_entries_do_not_pass_through_expat(read, monkeypatch):
     assert len(passed) == 1
 
 
+def test_plain_entries_behind_many_others_are_read(read_cut):
+    other = plain("b").replace("</image>", '<feedback><negativeFeedback type="Md5"/></feedback></image>')
+    quick, expat = read_both_whole(read_cut, ncmec_page(*[other] * 20, plain("a"), other, *[plain("a")] * 3))
+    assert quick == expat
+    assert len(quick[1]) == 25
+
+
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(0, 3), st.just(1.0), st.text(max_size=3), st.just("s" * 201), st.just([])
 )
