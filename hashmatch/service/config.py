@@ -403,6 +403,20 @@ class CountsSection(Section, frozen=True, kw_only=True):
     ] = 1_830
 
 
+class BudgetsSection(Section, frozen=True, kw_only=True):
+    """Budgets, which the policy states for each client; they are spent by all servers together."""
+
+    settle_interval: Annotated[
+        float,
+        Meta(
+            ge=0.05,
+            le=60,
+            description="Seconds between settlements with the store. What other servers answered since the last one a "
+            "server does not know of: it bounds how far a client can overshoot.",
+        ),
+    ] = 0.5
+
+
 class LogsSection(Section, frozen=True, kw_only=True):
     """The log, one line an event, on standard error."""
 
@@ -427,4 +441,5 @@ class Config(Section, frozen=True, kw_only=True):
     feeds: FeedsSection = FeedsSection()
     metrics: MetricsSection = MetricsSection()
     counts: CountsSection = CountsSection()
+    budgets: BudgetsSection = BudgetsSection()
     logs: LogsSection = LogsSection()

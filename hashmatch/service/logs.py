@@ -55,6 +55,8 @@ class Event(enum.StrEnum):
     MAINTENANCE_FAILED = "maintenance-failed"
     POLICY_RELAXED = "policy-relaxed"
     COUNTS_NOT_KEPT = "counts-not-kept"
+    BUDGET_EXHAUSTED = "budget-exhausted"
+    BUDGETS_UNSETTLED = "budgets-unsettled"
     CERTIFICATES_LOADED = "certificates-loaded"
     CERTIFICATES_REFUSED = "certificates-refused"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -15,12 +15,14 @@ from hashmatch.matching.items import MAXIMUM_QUALITY, AskedHash, ItemAnswer, Ite
 from hashmatch.matching.near import Nearness, NearQuestion, NearValues
 from hashmatch.matching.scope import EVERYTHING, Scope, View
 from hashmatch.matching.visibility import Visibility
+from hashmatch.model.access import Client
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, SERVED_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import messages
 from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
+from hashmatch.service.budgets import Budgets
 from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
@@ -42,6 +44,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         self,
         answering: Answering,
         searching: Searching,
+        budgets: Budgets,
         changes: Changes,
         *,
         maximum_items: int,
@@ -49,6 +52,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     ) -> None:
         self._answering = answering
         self._searching = searching
+        self._budgets = budgets
         self._changes = changes
         self._maximum_items = maximum_items
         self._maximum_digests = maximum_digests
@@ -62,19 +66,24 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         items = self._items_of(request)
         stated = messages.scope_of(request.scope)
         served = self._answering.served
-        scope = self._permitted(served, stated, request.scope.purpose)
+        client = self._client(served)
+        scope = narrowed(stated, request.scope.purpose, client)
         view = self._answering.view(served, scope)
         if served is None or view is None:
             answers = [
                 ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, (NO_SNAPSHOT,) * len(hashes)) for hashes in items
             ]
             return batch_response(request, answers, None, lambda _: [])
+        if client is not None:
+            await self._budgets.admit(client, _packed(items))
         question = ItemsQuestion(view, items, self._nearness(scope))
         if sum(map(len, items)) > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
         answers = await self._answering.confirm(question, current_call().deadline)
+        if client is not None:
+            self._budgets.spend_hits(client, _hits(answers))
         self._count_items(served, request, answers)
         info = self._answering.snapshot_info(served, view)
         return batch_response(request, answers, info, partial(self._answering.opinions, view))
@@ -125,11 +134,9 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     def _visible(self, served: Served) -> Visibility:
         return self._answering.permissions.visible(served, current_call().caller)
 
-    def _permitted(self, served: Served | None, stated: Scope, purpose: str) -> Scope:
-        """What the caller asks for within what it may ask, as of now. Raises `HashmatchError` NOT_PERMITTED."""
-        if served is None:
-            return stated
-        return narrowed(stated, purpose, self._answering.permissions.client(served, current_call().caller))
+    def _client(self, served: Served | None) -> Client | None:
+        """Which client of the policy asks, as of now. Raises `HashmatchError` NOT_PERMITTED."""
+        return None if served is None else self._answering.permissions.client(served, current_call().caller)
 
     def _nearness(self, scope: Scope) -> Nearness:
         return self._searching.nearness(current_call(), told=scope.permission.distances)
@@ -161,13 +168,16 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         algorithm, count = self._column_of(request.algorithm, len(request.digests))
         _check_qualities(algorithm, request.qualities, count)
         served = self._answering.served
-        scope = self._permitted(served, stated, purpose)
+        client = self._client(served)
+        scope = narrowed(stated, purpose, client)
         view = self._answering.view(served, scope)
         if served is None or view is None:
             return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes)
         if algorithm not in SERVED_ALGORITHMS:
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
             return all_undetermined(request.sequence, count, unserved, self._answering.encoded_snapshot(served, view))
+        if client is not None:
+            await self._budgets.admit(client, {algorithm: request.digests})
         question = self._column_question(view, algorithm, request)
         if count > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
@@ -176,6 +186,8 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         answer = await self._answering.confirm(question, current_call().deadline)
         info = self._answering.encoded_snapshot(served, view)
         response = bulk_response(request.sequence, answer, info, partial(self._answering.encoded_finding, view))
+        if client is not None:
+            self._budgets.spend_hits(client, response.matches)
         self._count_column(served, view, algorithm, answer, response.matches)
         return response
 
@@ -249,6 +261,23 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
 
 _EXACT = frozenset(map(int, EXACT_ALGORITHMS))
 _KNOWN = {int(algorithm): algorithm for algorithm in Algorithm}
+
+
+def _packed(items: Iterable[Iterable[AskedHash]]) -> dict[Algorithm, bytes]:
+    """The well-formed values that items ask about, by algorithm: what counts against a budget."""
+    values: dict[Algorithm, list[bytes]] = {}
+    for item in items:
+        for asked in item:
+            algorithm = _KNOWN.get(asked.algorithm)
+            if algorithm in SERVED_ALGORITHMS:
+                fit = (value for value in (asked.value, *asked.alternates) if len(value) == algorithm.digest_size)
+                values.setdefault(algorithm, []).extend(fit)
+    return {algorithm: b"".join(found) for algorithm, found in values.items() if found}
+
+
+def _hits(answers: Iterable[ItemAnswer]) -> int:
+    """How many hashes matched."""
+    return sum(finding.verdict is Verdict.MATCH for answer in answers for finding in answer.findings)
 
 
 def _asked(message: common_pb2.Hash) -> AskedHash:

@@ -221,6 +221,29 @@ class Metrics:
             registry=registry,
         )
 
+        self.budget_exhausted = Counter(
+            "hashmatch_budget_exhausted_total",
+            "Batches and answers refused because a client's budget was spent.",
+            ("client", "budget"),
+            registry=registry,
+        )
+        self.budget_spent = Gauge(
+            "hashmatch_budget_spent_ratio",
+            "How much of a budget of the day a client has spent, as this server knows it.",
+            ("client", "budget"),
+            registry=registry,
+        )
+        self.budgets_settled = Gauge(
+            "hashmatch_budgets_settled_timestamp_seconds",
+            "When budgets were last settled with the store; 0 if there was nothing to settle yet.",
+            registry=registry,
+        )
+        self.probing = Counter(
+            "hashmatch_probing_detected_total",
+            "How often a client was found to ask about many perceptual values around one code.",
+            ("client",),
+            registry=registry,
+        )
         self.policy_version = Gauge(
             "hashmatch_policy_version", "The version of the policy in force; 0 for none.", registry=registry
         )

@@ -33,6 +33,7 @@ from hashmatch.model.vetting import VettingPolicy
 from hashmatch.service.addresses import parse_address
 from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.answering import Answering
+from hashmatch.service.budgets import Budgets
 from hashmatch.service.changes import Changes
 from hashmatch.service.config import Config
 from hashmatch.service.counted_audit import CountedAudit
@@ -62,6 +63,8 @@ from hashmatch.store.floor import EpochFloor
 from hashmatch.store.sources import BlockCache
 from hashmatch.store.store import Store
 from hashmatch.trust.audit import AuditLog
+from hashmatch.trust.counting import CountingKey
+from hashmatch.trust.sealing import SealingKey
 from hashmatch.version import VERSION
 
 # Threads that confirm matches. They share the interpreter's lock: more would only get in each other's way.
@@ -149,6 +152,10 @@ class Runner:
             self._in_background(
                 CountKeeper(daily, store.counts, files, config.counts, self._clock, self.metrics.counts_kept).run()
             )
+        counting = CountingKey(SealingKey(access.sealing_key))
+        interval = config.budgets.settle_interval
+        budgets = Budgets(store.budgets, counting, self._clock, self.metrics, settle_interval=interval)
+        self._in_background(budgets.run())
         searching = Searching(_limits(config), self._clock)
         self._ending.callback(searching.close)
         following = Following(
@@ -162,7 +169,16 @@ class Runner:
             floor,
             poll_interval=config.store.poll_interval,
         )
-        await self._listen(store, refresher, answering, searching, changes, following, floor, archive, access, data_dir)
+        matching = MatchServicer(
+            answering,
+            searching,
+            budgets,
+            changes,
+            maximum_items=config.server.maximum_batch_items,
+            maximum_digests=config.server.maximum_bulk_digests,
+        )
+        lists = ListServicer(refresher, answering.permissions, self._clock)
+        await self._listen(store, refresher, matching, lists, changes, following, floor, archive, access, data_dir)
         await following.look()
         self._in_background(following.run())
         # Entered last, so that it is the first thing that stopping does.
@@ -191,8 +207,8 @@ class Runner:
         self,
         store: Store,
         refresher: Refresher,
-        answering: Answering,
-        searching: Searching,
+        matching: MatchServicer,
+        lists: ListServicer,
         changes: Changes,
         following: Following,
         floor: EpochFloor,
@@ -205,16 +221,7 @@ class Runner:
         self._ending.push_async_callback(listeners.stop)
         # Before the listeners stop, so that nobody watches a server that is about to go.
         self._ending.callback(changes.close)
-        matching = MatchServicer(
-            answering,
-            searching,
-            changes,
-            maximum_items=server.maximum_batch_items,
-            maximum_digests=server.maximum_bulk_digests,
-        )
-        on_matching = await listeners.start_matching(
-            matching, ListServicer(refresher, answering.permissions, self._clock)
-        )
+        on_matching = await listeners.start_matching(matching, lists)
         on_administration: Listener | None = None
         if server.admin_listen:
             servicers = self._administration(store, floor, archive, access, data_dir, following)

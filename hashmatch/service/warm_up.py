@@ -17,6 +17,8 @@ from hashmatch.index.perceptual import indexes
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement
 from hashmatch.store.blocks import PlainBlocks, block_count, pack
+from hashmatch.trust.counting import CountingKey, DistinctSketch, NearDuplicates
+from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 
 # Beyond what is handled in few steps, so that the kernels for many are reached too.
 _MANY = HOLDING_LOCK + 4_096
@@ -45,6 +47,9 @@ def warm_up() -> None:
         table.candidates(as_words(rows.digests))
         table.tags(placements(as_words(rows.digests), secret))
     placements_of(Algorithm.PDQ, few.digests, secret)
+    counting = CountingKey(SealingKey(bytes(KEY_SIZE)))
+    DistinctSketch(counting).add(as_words(few.digests))
+    NearDuplicates(counting).add(as_words(few.digests))
     for algorithm, make_index in indexes(photodna=True).items():
         values = digests.reshape(-1)[: 64 * algorithm.digest_size].reshape(64, -1)
         make_index(values).search(values, 1, None)

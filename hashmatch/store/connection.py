@@ -127,6 +127,11 @@ class Connection:
         """Let go of `key` if it is held as `holder`."""
         self._run(lambda: self._release_lease(keys=[key], args=[holder]))
 
+    def script(self, source: str) -> Callable[[Sequence[bytes], Sequence[bytes | str]], Any]:
+        """A script that runs in one step, over keys that share a slot; called with keys and arguments."""
+        registered = self._client.register_script(source)
+        return lambda keys, arguments: self._run(lambda: registered(keys=list(keys), args=list(arguments)))
+
     def hash_get(self, key: bytes, field: str) -> bytes | None:
         """One field of a hash, or None."""
         return cast("bytes | None", self._run(lambda: self._client.hget(key, field)))

@@ -26,6 +26,14 @@ class Keys:
         """What was counted on a day."""
         return b"%b:c:%b" % (self._prefix, day.encode("ascii"))
 
+    def budget(self, client_id: str) -> bytes:
+        """What a client has spent. The braces keep it in one slot with the sketch."""
+        return b"%b:q:{%b}" % (self._prefix, client_id.encode("ascii"))
+
+    def budget_sketch(self, client_id: str, day: str) -> bytes:
+        """The sketch of the distinct hashes that a client asked about on a day."""
+        return b"%b:q:{%b}:%b" % (self._prefix, client_id.encode("ascii"), day.encode("ascii"))
+
     def sets(self, segment_id: str) -> bytes:
         """A segment's statement sets."""
         return b"%b:s:%b" % (self._prefix, segment_id.encode("ascii"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashmatch.store.archive import Archive
+from hashmatch.store.budgets import BudgetStore
 from hashmatch.store.connection import Connection
 from hashmatch.store.counts import CountStore
 from hashmatch.store.feeds import FeedStore
@@ -33,6 +34,7 @@ class Store:
         self.suppressions = SuppressionStore(connection, self.keys, sealing_key, archive)
         self.stagings = StagingStore(connection, self.keys, sealing_key)
         self.feeds = FeedStore(connection, self.keys, sealing_key)
+        self.budgets = BudgetStore(connection, self.keys, sealing_key)
         self.counts = CountStore(connection, self.keys, sealing_key)
 
     def close(self) -> None:

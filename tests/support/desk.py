@@ -14,6 +14,7 @@ from hashmatch.index.snapshot import Snapshot
 from hashmatch.matching.near import Nearness
 from hashmatch.model.errors import HashmatchError
 from hashmatch.service.answering import Answering
+from hashmatch.service.budgets import Budgets
 from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import Call, enter_call
 from hashmatch.service.changes import Changes
@@ -24,6 +25,8 @@ from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.searching import Searching
 from hashmatch.service.statuses import details_of
+from hashmatch.trust.counting import CountingKey
+from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 from hashmatch.v1 import common_pb2, list_service_pb2, match_service_pb2
 from tests.support.office import Office
 
@@ -41,8 +44,11 @@ class Desk:
         self._answering = Answering(self._refresher, clock, metrics, DailyCounts(clock), threads=1)
         self._searching = Searching(nearness or Nearness(), clock)
         changes = Changes(lambda: self._refresher.served)
+        budgets = Budgets(
+            office.store.budgets, CountingKey(SealingKey(bytes(KEY_SIZE))), clock, metrics, settle_interval=60.0
+        )
         self.matching = MatchServicer(
-            self._answering, self._searching, changes, maximum_items=1_000, maximum_digests=100_000
+            self._answering, self._searching, budgets, changes, maximum_items=1_000, maximum_digests=100_000
         )
         self.lists = ListServicer(self._refresher, self._answering.permissions, clock)
 

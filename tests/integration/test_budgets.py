@@ -1,0 +1,117 @@
+"""Two servers on one store enforce one budget, across restarts, and what is spent is never an answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from hashmatch.model.errors import ErrorReason
+from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.v1 import common_pb2
+from tests.integration.conftest import MakeServer
+from tests.integration.errors import refusal_of
+from tests.integration.serving import Client, RunningServer, hash_text
+from tests.integration.waiting import eventually
+
+LISTED = [os.urandom(32) for _ in range(30)]
+# A hash in three years: nothing comes back while a test runs.
+POLICY = """
+version = 1
+[clients.anybody]
+identities = ["loopback:anonymous", "loopback:operator"]
+lists = ["*"]
+natures = ["*"]
+algorithms = ["*"]
+jurisdictions = ["*"]
+[clients.anybody.budget]
+"""
+
+
+@pytest.fixture
+def servers(make_server: MakeServer, own_valkey: EmbeddedValkey) -> list[RunningServer]:
+    servers = [make_server(name, own_valkey.url, approvals_required=0) for name in ("one", "two")]
+    for server in servers:
+        server.start()
+    return servers
+
+
+def prepare(servers: list[RunningServer], budget: str) -> None:
+    """Publish a list, and put a budget in force on every server."""
+    client = servers[0].client
+    client.define()
+    staging = client.stage(hash_text(LISTED))
+    client.publish(staging, accept=[gate.name for gate in staging.report.gates if not gate.passed])
+    epoch = client.activate(POLICY + budget)
+    for server in servers:
+        eventually(lambda server=server: server.client.epoch() == epoch, "the policy is in force")
+
+
+def answered(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except grpc.RpcError as error:
+        refusal = refusal_of(error)
+        if (refusal.code, refusal.reason) != (grpc.StatusCode.RESOURCE_EXHAUSTED, ErrorReason.BUDGET_EXHAUSTED):
+            raise
+        return not refusal.retry_delay
+    return True
+
+
+def test_two_servers_enforce_one_rate_across_restarts(servers: list[RunningServer]) -> None:
+    prepare(servers, "hashes_per_second = 1e-8\nburst = 60")
+    answers = 0
+    for number in range(50):
+        answers += answered(lambda number=number: servers[number % 2].client.ask(LISTED[0]))
+        if number in (10, 20):
+            servers[number % 2].restart()
+    for server in servers:
+        server.restart()
+    for number in range(30):
+        answers += answered(lambda number=number: servers[number % 2].client.ask(LISTED[0]))
+    assert answers == 60
+
+
+def test_two_servers_hand_out_no_more_hits_than_one_budget_has(servers: list[RunningServer]) -> None:
+    prepare(servers, "hits_per_day = 25")
+    one, two = (server.client for server in servers)
+    column = b"".join(LISTED[:10])
+
+    def bulk(client: Client) -> bool:
+        return answered(lambda: client.bulk(common_pb2.ALGORITHM_SHA256, column))
+
+    assert bulk(one)
+    servers[0].restart()
+    assert bulk(two)
+    # What is left is less than the column has: it is refused as a whole.
+    assert not bulk(two)
+    eventually(lambda: not bulk(servers[0].client), "the other server knows")
+    assert answered(lambda: two.bulk(common_pb2.ALGORITHM_SHA256, b"".join(LISTED[:5])))
+    assert not answered(lambda: two.ask(LISTED[0]))
+    text = two.page("/metrics").text
+    assert 'hashmatch_budget_exhausted_total{budget="hits-per-day",client="anybody"}' in text
+
+
+def test_two_servers_count_distinct_hashes_together(servers: list[RunningServer]) -> None:
+    prepare(servers, "distinct_hashes_per_day = 1000")
+    fresh = [os.urandom(32 * 600), os.urandom(32 * 600)]
+    for _ in range(5):
+        assert answered(lambda: servers[0].client.bulk(common_pb2.ALGORITHM_SHA256, fresh[0]))
+    servers[0].restart()
+    servers[1].restart()
+    assert answered(lambda: servers[1].client.bulk(common_pb2.ALGORITHM_SHA256, fresh[0]))
+    assert not answered(lambda: servers[1].client.bulk(common_pb2.ALGORITHM_SHA256, fresh[1]))
+
+
+def test_while_the_store_is_away_negatives_go_on_within_the_budget(
+    servers: list[RunningServer], own_valkey: EmbeddedValkey
+) -> None:
+    prepare(servers[:1], "hashes_per_second = 1e-8\nburst = 32")
+    client = servers[0].client
+    assert answered(lambda: client.ask(os.urandom(32)))
+    own_valkey.stop()
+    answers = sum(answered(lambda: client.ask(os.urandom(32))) for _ in range(100))
+    # What the server was allotted, and after that what it counts on its own.
+    assert 1 <= answers <= 32
