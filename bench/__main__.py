@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import grpc
 import uvloop
 
-from bench import exact, footprint, formats, ingest, latency, pdq, pictures, update
+from bench import exact, footprint, formats, ingest, latency, pdq, pictures, trust, update
 from bench.harness import BenchmarkError
 from bench.report import Effort, Reporter, machine
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "update": update.run,
     "pictures": pictures.run,
     "pdq": pdq.run,
+    "trust": trust.run,
 }
 
 

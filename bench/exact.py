@@ -51,7 +51,7 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
             made.server(blocks=mode, cache_bytes=cache_bytes, admin=False) as server,
             made.echo() as to_echo,
         ):
-            ours = partial(_ask, server.channel, seconds=effort.seconds)
+            ours = partial(ask, server.channel, seconds=effort.seconds)
             sides = {
                 "ours": partial(ours, few),
                 "echo": partial(_echo, to_echo, few, seconds=effort.seconds),
@@ -71,7 +71,8 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
             under.line(case, found[side], "digests/s", "higher", name, found[comparator])
 
 
-async def _ask(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: float) -> float:
+async def ask(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: float) -> float:
+    """Ask for `seconds`, and check every answer; returns digests a second. Raises `BenchmarkError`."""
     streamed = await stream_batches(
         channel,
         MATCH_SERVICE,

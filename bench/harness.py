@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import grpc
 import grpc.aio
 import redis
 
@@ -129,28 +130,35 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def server(
-        self, *, blocks: str = "store", cache_bytes: int | None = None, admin: bool = True
+        self,
+        *,
+        blocks: str = "store",
+        cache_bytes: int | None = None,
+        admin: bool = True,
+        settings: Mapping[str, object] | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> AsyncIterator[Server]:
-        """A server as a user starts it, once it is ready to answer."""
+        """A server as a user starts it, once it is ready to answer; `credentials` are for those over TLS."""
         self._servers += 1
         name = f"server-{self._servers}"
-        settings = {
+        stated = {
             "sealing.key_file": self._key_file,
             "vetting.approvals_required": 0,
             # Whole lists are replaced by others of any size.
             "vetting.maximum_added_fraction": 1_000,
             "matching.blocks": blocks,
             **({} if cache_bytes is None else {"matching.block_cache_bytes": cache_bytes}),
+            **(settings or {}),
         }
         command = [sys.executable, str(_ROOT / "server.py"), "--data-dir", str(self.directory / name)]
         command += ["--store-url", self._url, "--listen", "127.0.0.1:0", "--metrics-listen", ""]
         command += ["--admin-listen", "127.0.0.1:0" if admin else ""]
-        for key, value in settings.items():
+        for key, value in stated.items():
             command += ["--set", f"{key}={value}"]
         with self._child(name, command) as child:
             started = await child.event("server-started")
             async with contextlib.AsyncExitStack() as stack:
-                channel = await stack.enter_async_context(_channel(started["matching"]))
+                channel = await stack.enter_async_context(_channel(started["matching"], credentials))
                 administration = None
                 if admin:
                     to_admin = await stack.enter_async_context(_channel(started["administration"]))
@@ -199,6 +207,8 @@ async def rig() -> AsyncIterator[Rig]:
             made.redis.close()
 
 
-def _channel(address: str) -> grpc.aio.Channel:
+def _channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    if credentials is not None:
+        return grpc.aio.secure_channel(address, credentials, options=options)
     return grpc.aio.insecure_channel(address, options=options)

@@ -8,7 +8,14 @@ from pathlib import Path
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
-from hashmatch.v1 import common_pb2, list_admin_service_pb2, list_admin_service_pb2_grpc, list_service_pb2
+from hashmatch.v1 import (
+    common_pb2,
+    list_admin_service_pb2,
+    list_admin_service_pb2_grpc,
+    list_service_pb2,
+    policy_admin_service_pb2,
+    policy_admin_service_pb2_grpc,
+)
 
 FULL = list_admin_service_pb2.DELIVERY_MODE_FULL
 INCREMENTAL = list_admin_service_pb2.DELIVERY_MODE_INCREMENTAL
@@ -29,7 +36,13 @@ class Administration:
     """The operator of a server."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channel)
         self._service = list_admin_service_pb2_grpc.ListAdminServiceStub(channel)
+
+    async def activate(self, policy: str) -> None:
+        """Put a policy in force."""
+        request = policy_admin_service_pb2.ActivatePolicyRequest(document=policy, reason="a benchmark")
+        await self._policies.ActivatePolicy(request, timeout=_PATIENCE)
 
     async def define(self, list_id: str) -> None:
         """Define a list with a body of its own."""

@@ -87,7 +87,7 @@ def refused_commands(connection: Connection, keys: Keys, *, writing: bool, count
         ("EXISTS", keys.sets(_NOBODY.decode())),
         ("GET", keys.suppressions(_NOBODY.decode())),
     )
-    yield from _refused(connection, reading)
+    yield from _refused(connection, (*reading, *_settling(keys)))
     subscription = connection.subscribe(keys.changed)
     try:
         subscription.wait(_PATIENCE)
@@ -110,10 +110,24 @@ def refused_commands(connection: Connection, keys: Keys, *, writing: bool, count
         ("HSET", keys.feeds, _NOBODY, "", _NOBODY),
         ("HDEL", keys.stagings, _NOBODY),
         ("EVALSHA", _NO_SCRIPT, "1", keys.manifest),
-        ("SCRIPT LOAD", "not a script"),
         ("PUBLISH", keys.changed, ""),
     )
     yield from _refused(connection, changing)
+
+
+def _settling(keys: Keys) -> tuple[tuple[str | bytes, ...], ...]:
+    """What settling a budget takes, by a script and inside it."""
+    record, sketch = keys.budget(_NOBODY.decode()), keys.budget_sketch(_NOBODY.decode(), "")
+    return (
+        ("TIME",),
+        ("HMGET", record, _NOBODY),
+        ("HSET", record, _NOBODY, "", _NOBODY),
+        ("GETRANGE", sketch, "0", "0"),
+        ("SETRANGE", sketch, "0", ""),
+        ("EXPIRE", record, "no number"),
+        ("EVALSHA", _NO_SCRIPT, "1", record),
+        ("SCRIPT LOAD", "not a script"),
+    )
 
 
 def _refused(connection: Connection, commands: Iterable[tuple[str | bytes, ...]]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from deploy.valkey.users import make_users
 from hashmatch.service.config_loader import load
 from hashmatch.store.connection import Connection, StoreUnavailableError
 from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.trust.policy import parse_policy
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = sorted([*DEPLOY.glob("kubernetes/**/*.yaml"), *DEPLOY.glob("valkey/*.yaml")])
@@ -26,9 +27,19 @@ OBJECTS = [
 PODS = [each["spec"]["template"]["spec"] for _, each in OBJECTS if each["kind"] in ("Deployment", "StatefulSet")]
 
 
-@pytest.mark.parametrize("file", sorted(DEPLOY.glob("**/*.toml")), ids=str)
+POLICIES = sorted(DEPLOY.glob("**/policy.toml"))
+
+
+@pytest.mark.parametrize("file", sorted({*DEPLOY.glob("**/*.toml")} - {*POLICIES}), ids=str)
 def test_settings_exist_and_fit_together(file):
     load(file=file, environ={})
+
+
+@pytest.mark.parametrize("file", POLICIES, ids=str)
+def test_policies_are_policies_and_name_the_callers_of_the_settings(file):
+    named = set(parse_policy(file.read_text("utf-8")).by_identity)
+    admitted = set(load(file=DEPLOY / "compose/hashmatch.toml", environ={}).config.access.matching)
+    assert admitted <= named
 
 
 @pytest.mark.parametrize(("file", "each"), OBJECTS, ids=lambda value: getattr(value, "stem", ""))
