@@ -47,6 +47,11 @@ class Permission(NamedTuple):
 UNRESTRICTED = Permission()
 
 
+# The names of budgets, in errors and metrics.
+RATE, DISTINCT, HITS, PROBING = "hashes-per-second", "distinct-hashes-per-day", "hits-per-day", "near-duplicates"
+BUDGETS = (RATE, DISTINCT, HITS, PROBING)
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How much a client may ask for, all servers together; None for no limit. Days are those of UTC.

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashmatch.columns.placement import Words, packed_words, placing_words
-from hashmatch.model.access import Budget, Client
+from hashmatch.model.access import DISTINCT, HITS, PROBING, RATE, Budget, Client
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.counts import day_of, seconds_left_of_day
@@ -30,9 +30,6 @@ from hashmatch.service.metrics import Metrics
 from hashmatch.store.budgets import BudgetStore, Settled, Settlement
 from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.trust.counting import REGISTERS, CountingKey, DistinctSketch, NearDuplicates
-
-# The names of budgets, in errors and metrics.
-RATE, DISTINCT, HITS, PROBING = "hashes-per-second", "distinct-hashes-per-day", "hits-per-day", "near-duplicates"
 
 # A client that probes is not answered about perceptual values for this long, by any server.
 PROBING_PAUSE = 3_600.0

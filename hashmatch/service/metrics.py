@@ -9,6 +9,7 @@ Nothing is registered at import: a `Metrics` belongs to the registry that it is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hashmatch.model.access import BUDGETS, Policy
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.feeds import FeedCheckpoint, FeedStatus
@@ -59,6 +61,8 @@ class Metrics:
         self.registry = registry
         self._clock = clock
         self._lagging: set[str] = set()
+        self._policy: Policy | None = None
+        self._clients: set[str] = set()
         self._define_calls(registry)
         self._define_answers(registry)
         self._define_state(registry)
@@ -278,6 +282,28 @@ class Metrics:
     def count_quarantined(self, list_id: str, reason: str, amount: int = 1) -> None:
         """Count fingerprints of a delivery to a list that were quarantined for `reason`, a parser's stable word."""
         self._for_list(self.quarantined, (list_id, reason)).inc(amount)
+
+    def show_policy(self, policy: Policy | None) -> None:
+        """Show the policy in force.
+
+        Its clients have series from the beginning, so that a first refusal is an increase; those of others end.
+        """
+        if policy is self._policy:
+            return
+        self._policy = policy
+        self.policy_version.set(0 if policy is None else policy.version)
+        clients = set() if policy is None else set(policy.clients)
+        for name in self._clients - clients:
+            self.probing.remove(name)
+            for budget in BUDGETS:
+                for metric in (self.budget_exhausted, self.budget_spent):
+                    with contextlib.suppress(KeyError):
+                        metric.remove(name, budget)
+        for name in clients - self._clients:
+            self.probing.labels(name)
+            for budget in BUDGETS:
+                self.budget_exhausted.labels(name, budget)
+        self._clients = clients
 
     def show_feed(self, feed: str, status: FeedStatus, checkpoint: FeedCheckpoint | None, *, waiting: bool) -> None:
         """Show how a feed stands. Its lag grows from scrape to scrape by itself."""

@@ -197,8 +197,7 @@ class Following:
         self._metrics.epoch.set(manifest.epoch)
         self._metrics.snapshot_confirmed.set(served.confirmed_at)
         self._metrics.approvals_required.set(manifest.approvals_required)
-        policy = served.snapshot.policy
-        self._metrics.policy_version.set(0 if policy is None else policy.version)
+        self._metrics.show_policy(served.snapshot.policy)
         self._metrics.show_tables(served.snapshot.table_sizes())
         self._metrics.show_lists(
             ListSeries(

@@ -13,10 +13,10 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from hashmatch.columns.placement import packed_words, placing_words
-from hashmatch.model.access import Budget, Client, Permission
+from hashmatch.model.access import DISTINCT, HITS, PROBING, RATE, Budget, Client, Permission
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError
-from hashmatch.service.budgets import DISTINCT, HITS, PROBING, PROBING_PAUSE, RATE, Budgets
+from hashmatch.service.budgets import PROBING_PAUSE, Budgets
 from hashmatch.service.metrics import Metrics
 from hashmatch.store.budgets import BudgetStore, Settlement
 from hashmatch.store.connection import Connection, StoreUnavailableError
