@@ -66,11 +66,13 @@ class AsyncHashmatchClient:
         timeout: Timeout = DEFAULT_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
         retry: Retry = DEFAULT_RETRY,
+        purpose: str = "",
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         self._timeout = timeout
         self._limits = limits
         self._retry = retry
+        self._purpose = purpose
         self._channel = _transport.open_async_channel(target, tls, limits, retry) if channel is None else channel
         self._owns_channel = channel is None
         self._match = match_service_pb2_grpc.MatchServiceStub(self._channel)
@@ -85,9 +87,11 @@ class AsyncHashmatchClient:
         limits: Limits = DEFAULT_LIMITS,
         retry: Retry = DEFAULT_RETRY,
     ) -> Self:
-        """The client that HASHMATCH_TARGET, _CA_FILE, _CERT_FILE, _KEY_FILE and _TIMEOUT describe."""
+        """The client that HASHMATCH_TARGET, _CA_FILE, _CERT_FILE, _KEY_FILE, _TIMEOUT and _PURPOSE describe."""
         found = Connection.from_environment(os.environ if environ is None else environ)
-        return cls(found.target, tls=found.tls, timeout=found.timeout, limits=limits, retry=retry)
+        return cls(
+            found.target, tls=found.tls, timeout=found.timeout, limits=limits, retry=retry, purpose=found.purpose
+        )
 
     async def close(self) -> None:
         """Ends every call and closes the connection."""
@@ -179,7 +183,7 @@ class AsyncHashmatchClient:
         `qualities` are for PDQ codes that are packed: a byte for each, 0 to 100.
         """
         check_qualities(algorithm, digests, qualities)
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance, self._purpose)
         source = async_columns(algorithm, digests, self._limits.bulk_digests)
         run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities)
         return self._bulk(run, source)
@@ -336,7 +340,7 @@ class AsyncHashmatchClient:
         max_distance: int | None,
         timeout: float | None,
     ) -> Terms:
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance, self._purpose)
         return Terms(scope, self._timeout.call if timeout is None else timeout)
 
     async def _ask(self, items: Sequence[Item], terms: Terms) -> list[ItemAnswer]:

@@ -183,6 +183,7 @@ class Scope:
     """What a question is asked of; by default every list that the caller may see.
 
     `max_distance` bounds how far a near PDQ code may be. Only callers who are told distances may state it.
+    `purpose` is what the question is asked for, where the server's policy names several purposes for the caller.
     """
 
     lists: tuple[str, ...] = ()
@@ -190,6 +191,7 @@ class Scope:
     newer_than_epoch: int = 0
     natures: tuple[ListNature, ...] = ()
     max_distance: int | None = None
+    purpose: str = ""
 
     def __post_init__(self) -> None:
         if self.max_distance is not None and not 0 <= self.max_distance <= MAX_DISTANCE:
@@ -207,8 +209,9 @@ class Scope:
         newer_than_epoch: int,
         natures: Iterable[ListNature] = (),
         max_distance: int | None = None,
+        purpose: str = "",
     ) -> Scope:
         """The scope with these lists. A lone string is refused: it would be read letter by letter."""
         if isinstance(lists, str):
             raise TypeError("lists is a sequence of list ids, not one string")
-        return cls(tuple(lists), min_sources, newer_than_epoch, tuple(natures), max_distance)
+        return cls(tuple(lists), min_sources, newer_than_epoch, tuple(natures), max_distance, purpose)

@@ -15,6 +15,7 @@ ENVIRONMENT = (
     "HASHMATCH_CERT_FILE",
     "HASHMATCH_KEY_FILE",
     "HASHMATCH_TIMEOUT",
+    "HASHMATCH_PURPOSE",
 )
 
 
@@ -102,6 +103,7 @@ class Connection:
     target: str
     tls: TLSOptions | None = None
     timeout: Timeout = DEFAULT_TIMEOUT
+    purpose: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Connection:
@@ -109,11 +111,12 @@ class Connection:
 
         Only HASHMATCH_TARGET is required. Any of the three files turns TLS on.
         """
-        target, ca_file, cert_file, key_file, seconds = (environ.get(name) or None for name in ENVIRONMENT)
+        target, ca_file, cert_file, key_file, seconds, purpose = (environ.get(name) or None for name in ENVIRONMENT)
         if target is None:
             raise ConfigurationError("HASHMATCH_TARGET is not set: it names the server, for example localhost:50051")
         tls = TLSOptions(ca_file, cert_file, key_file) if ca_file or cert_file or key_file else None
-        return cls(target, tls, DEFAULT_TIMEOUT if seconds is None else Timeout(call=parse_seconds(seconds)))
+        timeout = DEFAULT_TIMEOUT if seconds is None else Timeout(call=parse_seconds(seconds))
+        return cls(target, tls, timeout, purpose or "")
 
 
 def parse_seconds(text: str) -> float:

@@ -48,7 +48,8 @@ class HashmatchClient:
             elif not answer.is_determined: ...
 
     `target` is `host:port` or `unix:path`; without `tls` the connection is in plain text. One client serves any number
-    of threads. `channel` takes the place of the connection, in tests for example, and is then the caller's to close.
+    of threads. `purpose` is what is asked for, where the server's policy names several. `channel` takes the place of
+    the connection, in tests for example, and is then the caller's to close.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class HashmatchClient:
         timeout: Timeout = DEFAULT_TIMEOUT,
         limits: Limits = DEFAULT_LIMITS,
         retry: Retry = DEFAULT_RETRY,
+        purpose: str = "",
         channel: grpc.Channel | None = None,
     ) -> None:
         self._timeout = timeout
         self._limits = limits
         self._retry = retry
+        self._purpose = purpose
         self._channel = _transport.open_channel(target, tls, limits, retry) if channel is None else channel
         self._owns_channel = channel is None
         self._match = match_service_pb2_grpc.MatchServiceStub(self._channel)
@@ -77,9 +80,11 @@ class HashmatchClient:
         limits: Limits = DEFAULT_LIMITS,
         retry: Retry = DEFAULT_RETRY,
     ) -> Self:
-        """The client that HASHMATCH_TARGET, _CA_FILE, _CERT_FILE, _KEY_FILE and _TIMEOUT describe."""
+        """The client that HASHMATCH_TARGET, _CA_FILE, _CERT_FILE, _KEY_FILE, _TIMEOUT and _PURPOSE describe."""
         found = Connection.from_environment(os.environ if environ is None else environ)
-        return cls(found.target, tls=found.tls, timeout=found.timeout, limits=limits, retry=retry)
+        return cls(
+            found.target, tls=found.tls, timeout=found.timeout, limits=limits, retry=retry, purpose=found.purpose
+        )
 
     def close(self) -> None:
         """Ends every call and closes the connection."""
@@ -140,7 +145,7 @@ class HashmatchClient:
         be of more than one epoch. `timeout` holds for each call. If one fails, the error is raised and none is
         returned.
         """
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance, self._purpose)
         seconds = self._timeout.call if timeout is None else timeout
         answers: list[ItemAnswer] = []
         calls: deque[_BatchCall] = deque()
@@ -177,7 +182,7 @@ class HashmatchClient:
         `qualities` are for PDQ codes that are packed: a byte for each, 0 to 100.
         """
         check_qualities(algorithm, digests, qualities)
-        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance)
+        scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance, self._purpose)
         source = columns(algorithm, digests, self._limits.bulk_digests)
         run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities)
         return self._bulk(run, source)

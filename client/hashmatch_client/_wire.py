@@ -91,6 +91,7 @@ def scope_message(scope: Scope) -> match_service_pb2.MatchScope:
         newer_than_epoch=scope.newer_than_epoch,
         natures=[common_pb2.ListNature.Value(f"LIST_NATURE_{nature.name}") for nature in scope.natures],
         max_distance=scope.max_distance,
+        purpose=scope.purpose,
     )
 
 

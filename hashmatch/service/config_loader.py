@@ -27,7 +27,17 @@ CONFIG_VARIABLE = "HASHMATCH_CONFIG"
 # The variables of the two command lines: all the programs are often run from one shell.
 _CLIENT_VARIABLES = frozenset(
     f"HASHMATCH_{name}"
-    for name in ("TARGET", "ADMIN_TARGET", "MATCH_TARGET", "OPERATOR", "CA_FILE", "CERT_FILE", "KEY_FILE", "TIMEOUT")
+    for name in (
+        "TARGET",
+        "ADMIN_TARGET",
+        "MATCH_TARGET",
+        "OPERATOR",
+        "CA_FILE",
+        "CERT_FILE",
+        "KEY_FILE",
+        "PURPOSE",
+        "TIMEOUT",
+    )
 )
 # Kubernetes describes every Service to every pod in variables of this form, so that a Service that is called hashmatch
 # would otherwise keep its own pods from starting.

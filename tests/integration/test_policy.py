@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hashmatch_client import Algorithm, AsyncHashmatchClient, HashmatchClient, NotPermittedError
 
 from hashmatch.model.errors import ErrorReason
 from hashmatch.store.embedded import EmbeddedValkey
@@ -160,3 +161,21 @@ def test_every_server_goes_by_the_policy(
     eventually(lambda: second.epoch() == 2, "the other server goes by it")
     servers[1].restart()
     assert open_client(servers[1]).epoch() == 2
+
+
+async def test_the_client_states_its_purpose_with_every_question(make_server: MakeServer) -> None:
+    server = make_server(approvals_required=0)
+    client = server.start()
+    client.define()
+    document = policy(1, anybody="loopback:anonymous").replace('opinions = "full"', 'purposes = ["upload", "rescan"]')
+    epoch = client.activate(document)
+    eventually(lambda: client.epoch() == epoch, "the policy is in force")
+    target = server.runner.addresses.matching
+    with HashmatchClient(target) as silent, pytest.raises(NotPermittedError, match="purpose"):
+        silent.match(md5=LISTED)
+    environment = {"HASHMATCH_TARGET": target, "HASHMATCH_PURPOSE": "rescan"}
+    with HashmatchClient.from_environment(environment) as stating:
+        assert not stating.match(md5=LISTED).is_match
+        assert list(stating.bulk_match(Algorithm.MD5, LISTED))
+    async with AsyncHashmatchClient(target, purpose="upload") as stating_too:
+        assert not (await stating_too.match(md5=LISTED)).is_match

@@ -12,9 +12,12 @@ import yaml
 
 from deploy.valkey.users import make_users
 from hashmatch.service.config_loader import load
+from hashmatch.store.budgets import BudgetStore, Settlement
 from hashmatch.store.connection import Connection, StoreUnavailableError
 from hashmatch.store.embedded import EmbeddedValkey
+from hashmatch.store.keys import Keys
 from hashmatch.trust.policy import parse_policy
+from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = sorted([*DEPLOY.glob("kubernetes/**/*.yaml"), *DEPLOY.glob("valkey/*.yaml")])
@@ -144,6 +147,17 @@ def test_the_reader_may_look_and_change_nothing(store):
         for act in WRITES[:-1]:
             with pytest.raises(StoreUnavailableError):
                 act(reader)
+
+
+@pytest.mark.parametrize("user", ["reader", "writer"])
+def test_every_server_may_settle_budgets(store, user):
+    with store(user) as connection:
+        budgets = BudgetStore(connection, Keys("hashmatch"), SealingKey(bytes(KEY_SIZE)))
+        told = Settlement("2027-01-15", rate=1.0, burst=8.0, wanted=8.0, hits=2, raised=((1, 9),), pause_seconds=60.0)
+        budgets.settle(f"client of {user}", told)
+        settled = budgets.settle(f"client of {user}", Settlement("2027-01-15"))
+    assert (settled.hits, settled.sketch) == (2, b"\0\x09")
+    assert settled.pause > 0
 
 
 def test_the_collector_reads_no_key(store):

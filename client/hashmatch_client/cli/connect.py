@@ -17,6 +17,9 @@ def connect(arguments: Namespace) -> HashmatchClient:
         "HASHMATCH_CERT_FILE": arguments.cert_file,
         "HASHMATCH_KEY_FILE": arguments.key_file,
         "HASHMATCH_TIMEOUT": str(arguments.timeout) if arguments.timeout is not None else None,
+        "HASHMATCH_PURPOSE": arguments.purpose,
     }
     connection = Connection.from_environment({**os.environ, **{k: v for k, v in given.items() if v is not None}})
-    return HashmatchClient(connection.target, tls=connection.tls, timeout=connection.timeout)
+    return HashmatchClient(
+        connection.target, tls=connection.tls, timeout=connection.timeout, purpose=connection.purpose
+    )

@@ -39,8 +39,8 @@ exit codes:
   130  interrupted
 
 environment:
-  HASHMATCH_TARGET, HASHMATCH_CA_FILE, HASHMATCH_CERT_FILE, HASHMATCH_KEY_FILE and HASHMATCH_TIMEOUT stand in for the
-  options of the same name; NO_COLOR turns colours off.
+  HASHMATCH_TARGET, HASHMATCH_CA_FILE, HASHMATCH_CERT_FILE, HASHMATCH_KEY_FILE, HASHMATCH_PURPOSE and
+  HASHMATCH_TIMEOUT stand in for the options of the same name; NO_COLOR turns colours off.
 """
 
 

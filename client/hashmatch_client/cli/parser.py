@@ -116,6 +116,9 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     connection.add_argument("--ca-file", metavar="FILE", help="PEM roots that the server's certificate must lead to")
     connection.add_argument("--cert-file", metavar="FILE", help="PEM certificate to identify with")
     connection.add_argument("--key-file", metavar="FILE", help="PEM key of that certificate")
+    connection.add_argument(
+        "--purpose", metavar="NAME", help="what is asked for, where the server's policy names several purposes"
+    )
     connection.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="for each call (default: 5)")
 
 

@@ -43,9 +43,10 @@ def test_the_environment_describes_a_connection():
             "HASHMATCH_CERT_FILE": "cert",
             "HASHMATCH_KEY_FILE": "key",
             "HASHMATCH_TIMEOUT": "2.5",
+            "HASHMATCH_PURPOSE": "upload",
         }
     )
-    assert full == Connection("host:1", TLSOptions("ca", "cert", "key"), Timeout(call=2.5))
+    assert full == Connection("host:1", TLSOptions("ca", "cert", "key"), Timeout(call=2.5), "upload")
 
 
 def test_the_service_config_retries_only_unavailable_and_never_holds_a_timeout():
