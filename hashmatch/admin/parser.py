@@ -16,7 +16,7 @@ from hashmatch.admin.parsing import add_reason as _add_reason
 from hashmatch.admin.parsing import command as _command
 from hashmatch.admin.parsing import finish as _finish
 from hashmatch.admin.parsing import group as _group
-from hashmatch.admin.trust_parser import add_pki, add_policy
+from hashmatch.admin.trust_parser import add_audit, add_pki, add_policy
 
 _NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test", "known-good")
 _VOTED = ("md5", "sha1", "photodna", "pdq")
@@ -77,6 +77,7 @@ def build_parser() -> Parser:
     _add_restore(commands)
     _add_report(commands)
     add_policy(_group(commands, "policy", "say who may ask what"))
+    add_audit(_group(commands, "audit", "verify and read the audit log"))
     add_pki(_group(commands, "pki", "make certificates for a trial"))
     return parser
 

@@ -1,4 +1,4 @@
-"""The words of the commands about trust: certificates and the policy."""
+"""The words of the commands about trust: certificates, the policy, the audit log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from hashmatch.admin import values
-from hashmatch.admin.parsing import DOCUMENT, Parser, add_output, add_reason, command, finish
+from hashmatch.admin.parsing import DOCUMENT, ROWS, Parser, add_output, add_reason, command, finish
 
 _DAYS = 90
 _KINDS = ("server", "client", "operator")
@@ -87,6 +87,42 @@ def add_policy(commands: Any) -> None:
 
     parser = command(commands, "show", ("policy", "show"), "show the policy in force")
     finish(parser, DOCUMENT)
+
+
+def add_audit(commands: Any) -> None:
+    """`audit verify` and `audit show`."""
+    parser = command(
+        commands,
+        "verify",
+        ("audit", "verify"),
+        "verify the chain of an audit log",
+        "Verify that every record of an audit log follows from the one before: a changed, moved or missing line is\n"
+        "found. Nothing in the log can tell that its end was changed or cut off; the mark that is printed can, if\n"
+        "it is kept elsewhere.",
+    )
+    _add_log(parser)
+    parser.add_argument(
+        "--mark", metavar="NUMBER:SHA-256", help="what an earlier run printed: that record must be there"
+    )
+    add_output(parser, DOCUMENT)
+
+    parser = command(
+        commands,
+        "show",
+        ("audit", "show"),
+        "show the records of an audit log, newest first",
+    )
+    _add_log(parser)
+    parser.add_argument("--act", default="", metavar="ACT", help="only this act, for example publish")
+    parser.add_argument("--actor", default="", metavar="NAME", help="only what this one did")
+    parser.add_argument(
+        "--limit", type=partial(values.at_least, 1), default=50, metavar="N", help="the last N records (default: 50)"
+    )
+    add_output(parser, ROWS)
+
+
+def _add_log(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the log, audit.jsonl in the data directory of the server")
 
 
 def _add_document(parser: Parser) -> None:

@@ -57,7 +57,7 @@ class AuditLog:
             self._size = 0
             for record, line in read_records(path):
                 self._sequence = record.sequence
-                self._previous = _hash(line)
+                self._previous = digest_of(line)
                 self._size += len(line) + 1
         except OSError as error:
             self._file.close()
@@ -88,7 +88,7 @@ class AuditLog:
             except OSError as error:
                 raise AuditError(f"the audit log cannot be written: {error.strerror}") from error
             self._sequence = record.sequence
-            self._previous = _hash(line)
+            self._previous = digest_of(line)
             self._size += len(written)
             return record
 
@@ -113,7 +113,7 @@ def read_records(path: Path) -> Iterator[tuple[AuditRecord, bytes]]:
                 raise AuditError(f"record {number} of the audit log cannot be read") from error
             if record.sequence != number or record.previous != previous:
                 raise AuditError(f"record {number} of the audit log does not follow from the one before")
-            previous = _hash(line[:-1])
+            previous = digest_of(line[:-1])
             yield record, line[:-1]
 
 
@@ -121,5 +121,6 @@ def _cannot_open(path: Path, error: OSError) -> AuditError:
     return AuditError(f"the audit log {path} cannot be opened: {error.strerror}")
 
 
-def _hash(line: bytes) -> str:
+def digest_of(line: bytes) -> str:
+    """The SHA-256 of a line without its end, which the record after it has as its `previous`."""
     return hashlib.sha256(line).hexdigest()
