@@ -1,6 +1,7 @@
 """The server to compare with: the same kind of process, whose handlers read their input and answer a small message.
 
-What it takes is the price of the wire; what a real service takes beyond it is the price of its answers.
+What it takes is the price of the wire; what a real service takes beyond it is the price of its answers. With a
+certificate, its key and the authority of the callers as arguments it speaks mutual TLS.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -36,7 +39,7 @@ async def _bulk(
         yield match_service_pb2.BulkMatchResponse(sequence=request.sequence, count=len(request.column.digests))
 
 
-async def _serve() -> None:
+async def _serve(tls: Sequence[bytes]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -64,7 +67,12 @@ async def _serve() -> None:
     }
     server.add_registered_method_handlers(SERVICE, handlers)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    if tls:
+        chain, key, authority = tls
+        credentials = grpc.ssl_server_credentials([(key, chain)], authority, require_client_auth=True)
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(json.dumps({"event": "echo-started", "address": f"127.0.0.1:{port}"}), flush=True)
     await stop.wait()
@@ -72,4 +80,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve([Path(file).read_bytes() for file in sys.argv[1:]]))

@@ -54,7 +54,7 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
             ours = partial(ask, server.channel, seconds=effort.seconds)
             sides = {
                 "ours": partial(ours, few),
-                "echo": partial(_echo, to_echo, few, seconds=effort.seconds),
+                "echo": partial(ask_echo, to_echo, few, seconds=effort.seconds),
                 "set": partial(few_of_set.ask, effort.seconds),
                 "packed": partial(few_of_set.ask_packed, effort.seconds),
                 "ours, many": partial(ours, many),
@@ -86,7 +86,8 @@ async def ask(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: 
     return len(streamed.responses) * BATCH / streamed.seconds
 
 
-async def _echo(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: float) -> float:
+async def ask_echo(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: float) -> float:
+    """The same to the echo, whose answers say nothing."""
     streamed = await stream_batches(
         channel,
         echo.SERVICE,

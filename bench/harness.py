@@ -166,11 +166,14 @@ class Rig:
                 yield Server(child, channel, administration)
 
     @contextlib.asynccontextmanager
-    async def echo(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel to a server that only reads and answers."""
-        with self._child("echo", [sys.executable, "-m", "bench.echo"]) as child:
+    async def echo(
+        self, tls: Sequence[Path] = (), credentials: grpc.ChannelCredentials | None = None
+    ) -> AsyncIterator[grpc.aio.Channel]:
+        """A channel to a server that only reads and answers; over TLS with its certificate, key and authority."""
+        name = "echo-tls" if tls else "echo"
+        with self._child(name, [sys.executable, "-m", "bench.echo", *map(str, tls)]) as child:
             started = await child.event("echo-started")
-            async with _channel(started["address"]) as channel:
+            async with _channel(started["address"], credentials) as channel:
                 yield channel
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from bench.data import BATCH, Question, questions, random_digests, write
-from bench.exact import ask
+from bench.exact import ask, ask_echo
 from bench.harness import Rig, rig
 from bench.load import in_turns
 from bench.report import Effort, Reporter
@@ -62,15 +62,27 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
             "TLS and policy": await stack.enter_async_context(_side(made, "scoped", delivery, tls, _POLICY)),
             "budgets too": await stack.enter_async_context(_side(made, "guarded", delivery, tls, _POLICY + _BUDGET)),
         }
+        echoes = {
+            "echo": await stack.enter_async_context(made.echo()),
+            "echo over TLS": await stack.enter_async_context(made.echo(tls.files, tls.credentials)),
+        }
         await made.settle()
         reporter.progress(f"{size:,} entries: asking each side in turns")
-        rates = await _in_turns(effort, sides, asked)
+        rates = await _in_turns(effort, sides, echoes, asked)
     for case in ("TLS and policy", "budgets too"):
         reporter.line(case, rates[case], "digests/s", "higher", _PLAIN, rates["nothing"])
+    reporter.line("budgets too", rates["budgets too"], "digests/s", "higher", "TLS and policy", rates["TLS and policy"])
+    reporter.line("echo over TLS", rates["echo over TLS"], "digests/s", "higher", "echo in plain text", rates["echo"])
 
 
-async def _in_turns(effort: Effort, sides: dict[str, grpc.aio.Channel], asked: Sequence[Question]) -> dict[str, float]:
+async def _in_turns(
+    effort: Effort,
+    sides: dict[str, grpc.aio.Channel],
+    echoes: dict[str, grpc.aio.Channel],
+    asked: Sequence[Question],
+) -> dict[str, float]:
     work = {name: partial(ask, channel, asked, seconds=effort.seconds) for name, channel in sides.items()}
+    work |= {name: partial(ask_echo, channel, asked, seconds=effort.seconds) for name, channel in echoes.items()}
     rounds = await in_turns(effort.rounds, work, warm_up=True)
     return {name: statistics.median(found) for name, found in rounds.items()}
 
@@ -109,4 +121,5 @@ class _Tls:
             path = directory / f"{name}.pem"
             path.write_bytes(content)
             self.settings[f"tls.{name}"] = path
+        self.files = [directory / f"{name}.pem" for name in files]
         self.credentials = grpc.ssl_channel_credentials(authority.certificate, client.key, client.certificate)

@@ -51,6 +51,12 @@ def as_words(digests: Digests) -> Words:
     return np.ascontiguousarray(digests).view(np.uint32)
 
 
+def aligned(packed: bytes | memoryview) -> bytes | memoryview:
+    """The same digests where `packed_words` need not copy them, for who looks at them more than once."""
+    words = np.frombuffer(packed, dtype=np.uint32)
+    return packed if words.flags.aligned else bytes(packed)
+
+
 def packed_words(packed: bytes | memoryview, size: int) -> Words:
     """View packed digests of `size` bytes each as (n, size / 4) uint32; no copy where they are aligned."""
     words = np.frombuffer(packed, dtype=np.uint32)

@@ -48,7 +48,8 @@ def warm_up() -> None:
         table.tags(placements(as_words(rows.digests), secret))
     placements_of(Algorithm.PDQ, few.digests, secret)
     counting = CountingKey(SealingKey(bytes(KEY_SIZE)))
-    DistinctSketch(counting).add(as_words(few.digests))
+    for rows in (few, many):
+        DistinctSketch(counting).add(as_words(rows.digests))
     NearDuplicates(counting).add(as_words(few.digests))
     for algorithm, make_index in indexes(photodna=True).items():
         values = digests.reshape(-1)[: 64 * algorithm.digest_size].reshape(64, -1)

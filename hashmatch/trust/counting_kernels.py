@@ -36,6 +36,10 @@ def raise_registers(words, first, second, index_bits, registers, raised):
     return rises
 
 
+# For a batch: letting go of the interpreter's lock and waiting for it again would take longer than the work.
+raise_registers_holding_lock = numba.njit(cache=True, error_model="numpy")(raise_registers.py_func)
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def count_around(words, masks, first, second, seen, counts):
     """Count distinct (n, w) codes by what is left of them under each of (t, w) masks.

@@ -35,6 +35,7 @@ def run(*arguments):
             },
             1,
         ),
+        ("trust", {"TLS and policy", "budgets too", "echo over TLS"}, 3),
         ("ingest", {"hash text, from the first byte to the first right answer", "peak memory of the server"}, 3),
         (
             "footprint",
