@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from hashmatch.model.access import Client, Permission, Policy
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.lists import ListNature
 from hashmatch.model.verdicts import UndeterminedReason, Verdict
@@ -162,3 +163,23 @@ def test_promtool_finds_nothing_to_complain_about(metrics: Metrics, registry: Co
         [promtool, "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False, timeout=60
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_clients_have_series_as_long_as_they_are_in_the_policy(metrics: Metrics, registry: CollectorRegistry) -> None:
+    def policy(version: int, *names: str) -> Policy:
+        return Policy.of(version, {name: Client(name, (name,), Permission()) for name in names})
+
+    def series(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    metrics.show_policy(policy(1, "a", "b"))
+    assert series("hashmatch_policy_version") == 1
+    assert series("hashmatch_probing_detected_total", client="a") == 0
+    assert series("hashmatch_budget_exhausted_total", client="b", budget="hits-per-day") == 0
+    metrics.budget_spent.labels("a", "hits-per-day").set(0.5)
+    metrics.show_policy(policy(2, "b"))
+    assert series("hashmatch_probing_detected_total", client="a") is None
+    assert series("hashmatch_budget_spent_ratio", client="a", budget="hits-per-day") is None
+    assert series("hashmatch_probing_detected_total", client="b") == 0
+    metrics.show_policy(None)
+    assert series("hashmatch_policy_version") == 0

@@ -15,6 +15,8 @@ from hashmatch.ingest.policies import Policies
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import Stager
 from hashmatch.ingest.suppressor import Suppressor
+from hashmatch.matching.columns import ColumnQuestion
+from hashmatch.matching.scope import Scope, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.lists import ListDefinition, ListNature
@@ -341,3 +343,16 @@ def test_a_client_may_ask_only_in_its_time_and_for_its_purposes(scene: Scene) ->
     with pytest.raises(HashmatchError) as caught:
         scene.desk.batch(UPLOADS, question, purpose="upload")
     assert caught.value.reason is ErrorReason.NOT_PERMITTED
+
+
+def test_what_is_given_up_is_only_what_a_list_that_is_seen_may_have(scene: Scene) -> None:
+    snapshot = scene.desk.follow()
+    policy = snapshot.policy
+    assert policy is not None
+    scope = Scope(permission=policy.clients["uploads"].permission)
+    asked = [md5(number) for number in range(14)]
+    question = ColumnQuestion(view(snapshot, scope, now=scene.clock.now()), MD5, b"".join(asked))
+    question.probe()
+    answer = question.give_up()
+    # Hashes 8 to 11 are on hidden lists alone.
+    assert answer.positions.tolist() == list(range(8))
