@@ -57,6 +57,7 @@ class Event(enum.StrEnum):
     COUNTS_NOT_KEPT = "counts-not-kept"
     BUDGET_EXHAUSTED = "budget-exhausted"
     BUDGETS_UNSETTLED = "budgets-unsettled"
+    NOBODY_AUTHENTICATED = "nobody-authenticated"
     CERTIFICATES_LOADED = "certificates-loaded"
     CERTIFICATES_REFUSED = "certificates-refused"
 

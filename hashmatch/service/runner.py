@@ -181,6 +181,8 @@ class Runner:
         await self._listen(store, refresher, matching, lists, changes, following, floor, archive, access, data_dir)
         await following.look()
         self._in_background(following.run())
+        if not config.tls.certificate_file:
+            self._logger.warning(Event.NOBODY_AUTHENTICATED, why="no TLS: whoever reaches a port can take any name")
         # Entered last, so that it is the first thing that stopping does.
         self._ending.callback(self.health.shutdown)
         self._logger.info(
