@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 _ODD_1 = np.uint64(0x9E3779B97F4A7C15)
 _ODD_2 = np.uint64(0xD6E8FEB86659FD93)
@@ -15,12 +18,27 @@ SECOND_BITS = 10
 CROWDED = 64
 
 
+@intrinsic
+def _load_word(typing_context, array, index):  # noqa: ARG001
+    """The 8 bytes from `array.flat[index]` as one little-endian number, wherever in memory they begin."""
+    signature = types.uint64(array, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.gep(structure.data, [arguments[1]])
+        word = builder.load(builder.bitcast(address, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return signature, codegen
+
+
 @numba.njit(nogil=True, cache=True, inline="always", error_model="numpy")
-def place(words, row, first, second):
-    """The placement of one digest; inlined into the kernels that need it."""
-    width = words.shape[1]
-    head = np.uint64(words[row, 0]) | (np.uint64(words[row, 1]) << _SHIFT)
-    tail = np.uint64(words[row, width - 2]) | (np.uint64(words[row, width - 1]) << _SHIFT)
+def place(digests, row, first, second):
+    """The placement of one of (n, size) digests; inlined into the kernels that need it."""
+    size = digests.shape[1]
+    head = _load_word(digests, row * size)
+    tail = _load_word(digests, row * size + size - 8)
     mixed = (head ^ first) * _ODD_1
     mixed ^= mixed >> _SHIFT
     mixed = (mixed ^ tail ^ second) * _ODD_2
@@ -30,10 +48,10 @@ def place(words, row, first, second):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def place_all(words, first, second, out):
+def place_all(digests, first, second, out):
     """Place every digest."""
-    for row in range(words.shape[0]):
-        out[row] = place(words, row, first, second)
+    for row in range(digests.shape[0]):
+        out[row] = place(digests, row, first, second)
 
 
 # For a handful of digests: letting go of the interpreter's lock and getting it back would take longer than the work.

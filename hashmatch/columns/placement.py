@@ -46,43 +46,37 @@ class PlacementSecret(msgspec.Struct, frozen=True):
 def as_words(digests: Digests) -> Words:
     """View (n, size) uint8 digests, size a multiple of four of at least 16, as (n, size / 4) uint32.
 
-    No copy, unless numpy laid the digests out by columns: it may where it joins an empty column with single rows.
+    No copy, unless numpy laid the digests out by columns, as it may where it joins an empty column with single rows, or
+    they begin anywhere, as a column inside a message does: kernels over words are compiled for aligned ones.
     """
-    return np.ascontiguousarray(digests).view(np.uint32)
+    words = np.ascontiguousarray(digests).view(np.uint32)
+    return words if words.flags.aligned else words.copy()
 
 
-def aligned(packed: bytes | memoryview) -> bytes | memoryview:
-    """The same digests where `packed_words` need not copy them, for who looks at them more than once."""
-    words = np.frombuffer(packed, dtype=np.uint32)
-    return packed if words.flags.aligned else bytes(packed)
+def packed_digests(packed: bytes | memoryview, size: int) -> Digests:
+    """View packed digests of `size` bytes each as (n, size); no copy."""
+    return np.frombuffer(packed, np.uint8).reshape(-1, size)
 
 
-def packed_words(packed: bytes | memoryview, size: int) -> Words:
-    """View packed digests of `size` bytes each as (n, size / 4) uint32; no copy where they are aligned."""
-    words = np.frombuffer(packed, dtype=np.uint32)
-    # The kernels are compiled for aligned columns, and a column inside a message may begin anywhere.
-    return (words if words.flags.aligned else words.copy()).reshape(-1, size // 4)
-
-
-def placing_words(kind: int, words: Words) -> Words:
-    """What decides the placements of (n, w) values of a kind of rows: themselves, or their folds (n, 4)."""
+def placed_by(kind: int, digests: Digests) -> Digests:
+    """What decides the placements of (n, size) digests of a kind of rows: themselves, or their folds (n, 16)."""
     if kind not in PERCEPTUAL_ALGORITHMS:
-        return words
-    folds = np.empty((len(words), 4), np.uint32)
-    folding_kernel.fold_all(words, folds)
-    return folds
+        return digests
+    folds = np.empty((len(digests), 4), np.uint32)
+    folding_kernel.fold_all(as_words(digests), folds)
+    return folds.view(np.uint8)
 
 
 def placements_of(kind: int, digests: Digests, secret: PlacementSecret) -> Placements:
     """The placements of (n, size) digests of a kind of rows: (n,) uint64."""
-    return placements(placing_words(kind, as_words(digests)), secret)
+    return placements(placed_by(kind, digests), secret)
 
 
-def placements(words: Words, secret: PlacementSecret) -> Placements:
-    """The placements of (n, w) digests, or of what `placing_words` made of them: (n,) uint64."""
-    out = np.empty(len(words), np.uint64)
-    place = kernels.place_few if len(words) <= _FEW else kernels.place_all
-    place(words, np.uint64(secret.first), np.uint64(secret.second), out)
+def placements(digests: Digests, secret: PlacementSecret) -> Placements:
+    """The placements of (n, size) digests, or of what `placed_by` made of them: (n,) uint64."""
+    out = np.empty(len(digests), np.uint64)
+    place = kernels.place_few if len(digests) <= _FEW else kernels.place_all
+    place(np.ascontiguousarray(digests), np.uint64(secret.first), np.uint64(secret.second), out)
     return out
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Placements, PlacementSecret, Words
+from hashmatch.columns.placement import Digests, Placements, PlacementSecret
 from hashmatch.index import kernels
 
 _Array: TypeAlias = npt.NDArray[Any]
@@ -23,7 +23,7 @@ _Array: TypeAlias = npt.NDArray[Any]
 TAGS = 256
 # Up to this many digests are probed without letting go of the interpreter's lock: a few tenths of a millisecond.
 HOLDING_LOCK = 16_384
-# Of 32 slots 22 are filled on average: about three buckets in a hundred overflow, by a fraction of their entries.
+# Of 31 slots 22 are filled on average: about three buckets in a hundred overflow, by a few entries each.
 _ENTRIES_PER_BUCKET = 22
 _HUGE_PAGE = 2 << 20
 # Below this many buckets a table would be crowded by chance alone.
@@ -40,50 +40,50 @@ class ExactFilter:
         buckets = max(_MINIMUM_BUCKETS, -(-self.entries // _ENTRIES_PER_BUCKET))
         # What the tags leave over of a byte makes the fingerprint longer.
         self._spare = 8 - max((tag for tag, _ in groups), default=0).bit_length()
-        self._slots = _huge_zeros(buckets * kernels.SLOTS, np.uint16)
-        self._marks = np.zeros(buckets * kernels.SLOTS, np.uint8)
+        self._lines = _huge_zeros(buckets * kernels.FIELDS, np.uint16)
+        self._marks = np.zeros(buckets * kernels.FIELDS, np.uint8)
         # An entry listed many times over fills its bucket: room for the worst case is made when it comes.
         capacity = 1_024 + self.entries // 32
         while not self._fill(groups, capacity):
             capacity *= 4
-            self._slots[:] = 0
+            self._lines[:] = 0
 
     def _fill(self, groups: Sequence[tuple[int, Placements]], capacity: int) -> bool:
         overflow = np.empty(capacity, np.uint64)
         overflow_marks = np.empty(capacity, np.uint8)
         used = 0
         for tag, placed in groups:
-            used = kernels.fill(placed, tag, self._spare, self._slots, self._marks, overflow, overflow_marks, used)
+            used = kernels.fill(placed, tag, self._spare, self._lines, self._marks, overflow, overflow_marks, used)
             if used < 0:
                 return False
         order = np.argsort(overflow[:used], kind="stable")
         self._overflow = overflow[:used][order]
         self._overflow_marks = overflow_marks[:used][order]
-        buckets = len(self._slots) // kernels.SLOTS
+        buckets = len(self._lines) // kernels.FIELDS
         self._overflow_starts = np.empty(buckets // kernels.OVERFLOW_RUN + 2, np.uint32)
         kernels.point_at_overflow(self._overflow, self._overflow_starts)
         return True
 
     @property
-    def _lines(self) -> tuple[_Array, _Array, _Array, _Array, _Array]:
-        return self._slots, self._marks, self._overflow, self._overflow_marks, self._overflow_starts
+    def _arrays(self) -> tuple[_Array, _Array, _Array, _Array, _Array]:
+        return self._lines, self._marks, self._overflow, self._overflow_marks, self._overflow_starts
 
     @property
     def nbytes(self) -> int:
         """The memory that the filter takes, in bytes."""
-        return sum(each.nbytes for each in self._lines)
+        return sum(each.nbytes for each in self._arrays)
 
-    def candidates(self, words: Words) -> npt.NDArray[np.int32]:
-        """Which rows of (n, w) digests may be listed: ascending positions, int32."""
-        out = np.empty(len(words), np.int32)
-        probe = kernels.probe_few if len(words) <= HOLDING_LOCK else kernels.probe
-        found = probe(words, *self._secret, self._spare, *self._lines, out)
+    def candidates(self, digests: Digests) -> npt.NDArray[np.int64]:
+        """Which rows of (n, size) digests may be listed: ascending positions."""
+        out = np.empty(len(digests), np.int64)
+        probe = kernels.probe_few if len(digests) <= HOLDING_LOCK else kernels.probe
+        found = probe(np.ascontiguousarray(digests), *self._secret, self._spare, *self._arrays, out)
         return out[:found]
 
     def tags(self, placed: Placements) -> npt.NDArray[np.bool_]:
         """Under which tags each of (n,) candidates may be listed: (n, 256) bool."""
         out = np.zeros((len(placed), TAGS), np.bool_)
-        kernels.mark_tags(placed, self._spare, *self._lines, out)
+        kernels.mark_tags(placed, self._spare, *self._arrays, out)
         return out
 
 

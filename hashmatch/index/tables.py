@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Placements, PlacementSecret, Words
+from hashmatch.columns.placement import Digests, Placements, PlacementSecret
 from hashmatch.index.exact_filter import TAGS, ExactFilter
 
 # An overlay beyond an eighth of the base, and this many entries, is worth folding into a new base.
@@ -65,12 +65,12 @@ class AlgorithmTable:
         """How many entries the filters hold, removed ones included."""
         return sum(part.filter.entries for part in self.parts)
 
-    def candidates(self, words: Words) -> npt.NDArray[np.int32]:
-        """Which of (n, w) digests may be listed: ascending positions."""
-        found = [part.filter.candidates(words) for part in self.parts]
+    def candidates(self, digests: Digests) -> npt.NDArray[np.int64]:
+        """Which of (n, size) digests may be listed: ascending positions."""
+        found = [part.filter.candidates(digests) for part in self.parts]
         if len(found) == 1:
             return found[0]
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int32)
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def lists_to_ask(self, placed: Placements) -> dict[str, npt.NDArray[np.int64]]:
         """For each list the ascending positions among (n,) candidates that it may have."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Placements, Words, blocks_of, packed_words, placements, placing_words
+from hashmatch.columns.placement import Digests, Placements, blocks_of, packed_digests, placed_by, placements
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
 from hashmatch.matching.evaluation import evaluate
@@ -49,7 +49,7 @@ class ColumnAnswer:
 
 
 _NOWHERE: Positions = np.empty(0, np.int64)
-_NO_WORDS: Words = np.empty((0, 4), np.uint32)
+_NO_DIGESTS: Digests = np.empty((0, 0), np.uint8)
 _NO_PLACEMENTS: Placements = np.empty(0, np.uint64)
 # Stands beside ABSENT and DAMAGED for a list whose blocks the store did not hand out.
 _UNAVAILABLE = -3
@@ -68,11 +68,11 @@ class ColumnQuestion:
         table = view.snapshot.tables.get(algorithm)
         self._table = table if self._carriers else None
         # Filled in by `probe`.
-        self._words: Words = _NO_WORDS
+        self._digests: Digests = _NO_DIGESTS
         self._candidates: Positions = _NOWHERE
         # Filled in by `_lists_to_ask`.
         self._to_ask: dict[str, Positions] | None = None
-        self._candidate_words: Words = _NO_WORDS
+        self._candidate_digests: Digests = _NO_DIGESTS
         self._placed: Placements = _NO_PLACEMENTS
 
     @property
@@ -83,8 +83,8 @@ class ColumnQuestion:
     def probe(self) -> bool:
         """Ask the filter, which needs no store. Returns whether `confirm` has anything left to do."""
         if self._table is not None:
-            self._words = packed_words(self._packed, self._algorithm.digest_size)
-            self._candidates = self._table.candidates(placing_words(self._algorithm, self._words)).astype(np.int64)
+            self._digests = packed_digests(self._packed, self._algorithm.digest_size)
+            self._candidates = self._table.candidates(placed_by(self._algorithm, self._digests))
         return len(self._candidates) > 0
 
     @property
@@ -108,8 +108,8 @@ class ColumnQuestion:
     def _lists_to_ask(self) -> dict[str, Positions]:
         if self._to_ask is None:
             assert self._table is not None
-            self._candidate_words = np.ascontiguousarray(self._words[self._candidates])
-            placing = placing_words(self._algorithm, self._candidate_words)
+            self._candidate_digests = self._digests[self._candidates]
+            placing = placed_by(self._algorithm, self._candidate_digests)
             self._placed = placements(placing, self._view.snapshot.manifest.placement)
             self._to_ask = self._table.lists_to_ask(self._placed)
         return self._to_ask
@@ -134,14 +134,13 @@ class ColumnQuestion:
         if not len(self._candidates) or self._table is None:
             return ColumnAnswer(self.count, self._doubts, _NOWHERE, _NOWHERE, ())
         to_ask = self._lists_to_ask()
-        words, placed = self._candidate_words, self._placed
-        digests = words.view(np.uint8)
-        if len(words) <= FEW:
+        digests, placed = self._candidate_digests, self._placed
+        if len(digests) <= FEW:
             carriers = {list_id: asked.tolist() for list_id, asked in to_ask.items() if list_id in self._carriers}
             values = [digest.tobytes() for digest in digests]
             few = settle_few(self._view, self._algorithm, placed.tolist(), values, carriers, source_keys=source_keys)
             return self._answer(np.array(few.held, np.int64), np.array(few.numbers, np.int64), few.findings)
-        combined = Combinations(len(words))
+        combined = Combinations(len(digests))
         lookups: dict[str, tuple[Positions, ChainLookup]] = {}
         for list_id, asked in to_ask.items():
             loaded = self._carriers.get(list_id)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Words, packed_words, placing_words
+from hashmatch.columns.placement import Words, as_words, packed_digests, placed_by
 from hashmatch.model.access import DISTINCT, HITS, PROBING, RATE, Budget, Client
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
@@ -108,11 +108,11 @@ class Budgets:
             account.tokens -= amount
         self._check_day(client.name, account)
         for algorithm, packed in asked.items():
-            words = packed_words(packed, algorithm.digest_size)
+            hashes = packed_digests(packed, algorithm.digest_size)
             if account.budget.distinct_hashes_per_day is not None:
-                account.sketch.add(placing_words(algorithm, words))
+                account.sketch.add(as_words(placed_by(algorithm, hashes)))
             if algorithm is Algorithm.PDQ and account.budget.near_duplicates is not None:
-                self._look_for_probing(client.name, account, words)
+                self._look_for_probing(client.name, account, as_words(hashes))
         limit = account.budget.distinct_hashes_per_day
         if limit is not None and account.sketch.estimate > limit:
             raise self._exhausted(client.name, account, DISTINCT, self._left_of_day())

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import grpc.aio
 import numpy as np
 
-from hashmatch.columns.placement import aligned
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
 from hashmatch.matching.items import MAXIMUM_QUALITY, AskedHash, ItemAnswer, ItemsQuestion
@@ -178,7 +177,6 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
             return all_undetermined(request.sequence, count, unserved, self._answering.encoded_snapshot(served, view))
         if client is not None and not client.budget.is_unlimited:
-            request = request._replace(digests=aligned(request.digests))
             await self._budgets.admit(client, {algorithm: request.digests})
         question = self._column_question(view, algorithm, request)
         if count > PROBE_ON_LOOP:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hashmatch.columns.placement import PlacementSecret, as_words, placements, placements_of
+from hashmatch.columns.placement import PlacementSecret, as_words, packed_digests, placements, placements_of
 from hashmatch.columns.rows import Payloads, Rows, make_rows, overlay, positions_in
 from hashmatch.formats.delivery import ParserOptions
 from hashmatch.formats.registry import open_parser
@@ -44,8 +44,9 @@ def warm_up() -> None:
             blocks.find(np.zeros(len(rows), np.int64), rows.digests)
     table = ExactFilter(secret, [(0, many.placed)])
     for rows in (many, few):
-        table.candidates(as_words(rows.digests))
-        table.tags(placements(as_words(rows.digests), secret))
+        # What is asked is read where a message has it, and a message cannot be written to.
+        table.candidates(packed_digests(rows.digests.tobytes(), size))
+        table.tags(placements(rows.digests, secret))
     placements_of(Algorithm.PDQ, few.digests, secret)
     counting = CountingKey(SealingKey(bytes(KEY_SIZE)))
     for rows in (few, many):

@@ -59,7 +59,7 @@ class DistinctSketch:
         self._estimate = 0.0
 
     def add(self, words: Words) -> None:
-        """Add hashes, given by (n, w) of what `placing_words` makes of them."""
+        """Add hashes, given by (n, w) of what `placed_by` makes of them."""
         key, add = self._key, raise_registers if len(words) > _HOLDING_LOCK else raise_registers_holding_lock
         if add(words, key.first, key.second, INDEX_BITS, self.registers, self._raised):
             self._estimate = _estimate(self.registers)

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from hashmatch.columns.placement import (
     PlacementSecret,
-    as_words,
     blocks_of,
-    packed_words,
+    packed_digests,
     placements,
     placements_of,
 )
@@ -35,7 +34,7 @@ def sequential(size, at):
 @pytest.mark.parametrize("size", [16, 20, 32, 64])
 @pytest.mark.parametrize("end", ["first", "last"])
 def test_digests_that_count_up_are_spread_evenly(secret: PlacementSecret, size: int, end: str):
-    placed = placements(as_words(sequential(size, 0 if end == "first" else size - 4)), secret)
+    placed = placements(sequential(size, 0 if end == "first" else size - 4), secret)
     assert len(np.unique(placed)) == COUNT
     # The blocks go by the upper bits, the fingerprints by the lowest. 255 degrees of freedom: 360 is one in 10^5.
     for shift in (56, 48, 32, 8, 0):
@@ -43,10 +42,10 @@ def test_digests_that_count_up_are_spread_evenly(secret: PlacementSecret, size: 
 
 
 def test_another_secret_places_elsewhere(secret: PlacementSecret):
-    words = as_words(np.random.default_rng(1).integers(0, 256, (1_000, 16), np.uint8))
+    digests = np.random.default_rng(1).integers(0, 256, (1_000, 16), np.uint8)
     elsewhere = [PlacementSecret(secret.first ^ 1, secret.second), PlacementSecret(secret.first, secret.second ^ 1)]
     for other in elsewhere:
-        assert not np.any(placements(words, secret) == placements(words, other))
+        assert not np.any(placements(digests, secret) == placements(digests, other))
 
 
 def test_a_secret_does_not_show_and_is_fresh():
@@ -64,9 +63,15 @@ def test_every_placement_has_a_block_and_blocks_follow_placements(placed, blocks
     assert np.all(np.diff(numbers) >= 0)
 
 
-def test_packed_digests_are_the_same_words(secret: PlacementSecret):
-    digests = np.random.default_rng(2).integers(0, 256, (10, 20), np.uint8)
-    assert np.array_equal(packed_words(digests.tobytes(), 20), as_words(digests))
+@pytest.mark.parametrize("kind", Algorithm)
+def test_where_a_digest_is_placed_does_not_depend_on_where_in_memory_it_lies(secret: PlacementSecret, kind: Algorithm):
+    size = kind.digest_size
+    digests = np.random.default_rng(2).integers(0, 256, (10, size), np.uint8)
+    placed = placements_of(kind, digests, secret).tolist()
+    assert placements_of(kind, np.asfortranarray(digests), secret).tolist() == placed
+    for shift in range(8):
+        message = memoryview(bytes(shift) + digests.tobytes())
+        assert placements_of(kind, packed_digests(message[shift:], size), secret).tolist() == placed
 
 
 @pytest.mark.parametrize("kind", sorted(PERCEPTUAL_ALGORITHMS))

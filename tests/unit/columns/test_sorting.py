@@ -47,7 +47,7 @@ def test_many_digests_are_sorted_like_python_sorts_them(secret: PlacementSecret,
     generator = np.random.default_rng(distinct + size)
     pool = generator.integers(0, 256, (distinct, size), np.uint8)
     digests = pool[generator.integers(0, distinct, LARGE + 7)]
-    check(digests, placements(as_words(digests), secret))
+    check(digests, placements(digests, secret))
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -55,7 +55,7 @@ def test_different_digests_of_one_placement_are_sorted_by_their_bytes(secret: Pl
     """Nobody without the secret can choose such digests, but the order must not depend on that."""
     generator = np.random.default_rng(7)
     digests = generator.integers(0, 2, (LARGE + 100, 16), np.uint8)
-    placed = placements(as_words(digests), secret)
+    placed = placements(digests, secret)
     placed[: int(share * len(placed))] = 12345
     check(digests, placed)
 
@@ -70,7 +70,7 @@ def test_placements_at_both_ends_are_sorted():
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 def test_the_way_of_sorting_does_not_show(secret: PlacementSecret, extra: int):
     digests = np.random.default_rng(9).integers(0, 256, (LARGE + extra, 16), np.uint8)
-    check(digests, placements(as_words(digests), secret))
+    check(digests, placements(digests, secret))
 
 
 def test_nothing_is_sorted_into_nothing():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashmatch.columns.placement import PlacementSecret, as_words, placements
+from hashmatch.columns.placement import PlacementSecret, placements
 from hashmatch.index import kernels
 from hashmatch.index.exact_filter import TAGS, ExactFilter
 
@@ -22,20 +22,19 @@ def random_digests(count: int, seed: int, size: int = 16):
 
 
 def filter_of(*groups):
-    return ExactFilter(SECRET, [(tag, placements(as_words(digests), SECRET)) for tag, digests in groups])
+    return ExactFilter(SECRET, [(tag, placements(digests, SECRET)) for tag, digests in groups])
 
 
 def check_complete(made: ExactFilter, *groups) -> None:
     for tag, digests in groups:
-        words = as_words(digests)
-        assert made.candidates(words).tolist() == list(range(len(digests)))
-        assert made.tags(placements(words, SECRET))[:, tag].all()
+        assert made.candidates(digests).tolist() == list(range(len(digests)))
+        assert made.tags(placements(digests, SECRET))[:, tag].all()
 
 
 def in_one_bucket(count: int):
     """Digests that a small filter puts into the same bucket."""
     digests = random_digests(count * BUCKETS * 2, seed=5)
-    bucket = (placements(as_words(digests), SECRET) >> np.uint64(32)) * np.uint64(BUCKETS) >> np.uint64(32)
+    bucket = (placements(digests, SECRET) >> np.uint64(32)) * np.uint64(BUCKETS) >> np.uint64(32)
     return digests[bucket == 3][:count]
 
 
@@ -76,8 +75,8 @@ def test_one_entry_listed_very_often_crowds_nobody_out():
     check_complete(filter_of(*groups), *groups)
 
 
-def test_placements_at_both_ends_and_with_reserved_fingerprints_are_kept():
-    """0 and 0xFFFF mark empty and overflowed slots: entries with such fingerprints get their neighbours'."""
+def test_placements_at_both_ends_and_with_a_reserved_fingerprint_are_kept():
+    """0 marks an empty slot: an entry with such a fingerprint gets its neighbour's."""
     edges = np.array([upper << 32 | lower for upper in (0, 2**32 - 1) for lower in (0, 1, 0xFFFE, 0xFFFF)], np.uint64)
     for copies in (1, 40):
         made = ExactFilter(SECRET, [(2, np.repeat(edges, copies))])
@@ -86,9 +85,9 @@ def test_placements_at_both_ends_and_with_reserved_fingerprints_are_kept():
 
 def test_an_empty_filter_lets_nothing_through():
     made = filter_of()
-    assert made.candidates(as_words(random_digests(10_000, seed=3))).tolist() == []
-    assert not made.tags(placements(as_words(random_digests(100, seed=3)), SECRET)).any()
-    assert made.candidates(as_words(random_digests(0, seed=3))).tolist() == []
+    assert made.candidates(random_digests(10_000, seed=3)).tolist() == []
+    assert not made.tags(placements(random_digests(100, seed=3), SECRET)).any()
+    assert made.candidates(random_digests(0, seed=3)).tolist() == []
 
 
 def test_false_alarms_are_few():
@@ -96,7 +95,7 @@ def test_false_alarms_are_few():
     shares = {}
     for lists in (1, 16, 256):
         made = filter_of(*((tag, listed[tag::lists]) for tag in range(lists)))
-        shares[lists] = len(made.candidates(as_words(strangers))) / len(strangers)
+        shares[lists] = len(made.candidates(strangers)) / len(strangers)
         assert made.nbytes < 6 * len(listed)
     # 22 fingerprints of 16 bits beside one another: 3.4 in ten thousand. Bits that tags do not need halve it each.
     assert 1e-4 < shares[256] < 6e-4
@@ -109,7 +108,7 @@ def test_tags_are_few():
     groups = [(tag, random_digests(2_000, seed=tag)) for tag in range(20)]
     made = filter_of(*groups)
     for tag, digests in groups:
-        marked = made.tags(placements(as_words(digests), SECRET))
+        marked = made.tags(placements(digests, SECRET))
         assert marked.shape == (2_000, TAGS)
         assert marked.sum() < 1.01 * len(digests)
         assert marked[:, tag].all()
@@ -118,6 +117,6 @@ def test_tags_are_few():
 def test_what_it_lets_through_does_not_depend_on_the_run():
     """Processes share tables: the same entries under the same secret make the same filter."""
     digests = random_digests(1_000, seed=4)
-    probes = as_words(random_digests(100_000, seed=5))
+    probes = random_digests(100_000, seed=5)
     hits = [filter_of((0, digests)).candidates(probes).tobytes() for _ in range(2)]
     assert hashlib.sha256(hits[0]).digest() == hashlib.sha256(hits[1]).digest()

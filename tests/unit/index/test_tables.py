@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashmatch.columns.placement import PlacementSecret, as_words, placements
+from hashmatch.columns.placement import PlacementSecret, placements
 from hashmatch.index import tables
 from hashmatch.index.exact_filter import TAGS
 from hashmatch.index.tables import AlgorithmTable, extend, make_part, wants_new_base
@@ -21,7 +21,7 @@ SEGMENTS = {
 
 
 def placed(segment_id: str):
-    return placements(as_words(SEGMENTS[segment_id][1]), SECRET)
+    return placements(SEGMENTS[segment_id][1], SECRET)
 
 
 def next_table(table: AlgorithmTable | None, active) -> AlgorithmTable:
@@ -35,7 +35,7 @@ def check_complete(table: AlgorithmTable, active) -> None:
     assert set(active) <= table.segment_ids
     for segment_id in active:
         list_id, digests = SEGMENTS[segment_id]
-        candidates = table.candidates(as_words(digests))
+        candidates = table.candidates(digests)
         assert candidates.tolist() == list(range(len(digests)))
         assert table.lists_to_ask(placed(segment_id))[list_id].tolist() == list(range(len(digests)))
 
@@ -64,14 +64,14 @@ def test_a_small_change_leaves_the_base_as_it_is():
 
 def test_a_table_of_nothing_lets_nothing_through():
     table = next_table(next_table(None, ["segment 0"]), [])
-    assert table.candidates(as_words(SEGMENTS["segment 0"][1])).tolist() == []
+    assert table.candidates(SEGMENTS["segment 0"][1]).tolist() == []
     assert table.lists_to_ask(placed("segment 0")) == {}
 
 
 @pytest.mark.parametrize("count", [1, TAGS, TAGS + 1, 2 * TAGS + 3])
 def test_more_lists_than_tags_are_all_asked(count: int):
     digests = np.random.default_rng(1).integers(0, 256, (count, 16), np.uint8)
-    where = placements(as_words(digests), SECRET)
+    where = placements(digests, SECRET)
     lists = {f"segment {number}": (f"list {number}", where[number : number + 1]) for number in range(count)}
     table = AlgorithmTable((make_part(SECRET, lists),), {})
     asked = table.lists_to_ask(where)

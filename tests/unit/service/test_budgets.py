@@ -12,7 +12,7 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry
 
-from hashmatch.columns.placement import packed_words, placing_words
+from hashmatch.columns.placement import as_words, packed_digests, placed_by
 from hashmatch.model.access import DISTINCT, HITS, PROBING, RATE, Budget, Client, Permission
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError
@@ -299,8 +299,8 @@ async def test_the_sketch_in_the_store_is_the_union_of_what_servers_raised(
     key = CountingKey(sealing_key)
     sketches = [DistinctSketch(key), DistinctSketch(key)]
     for number, sketch in enumerate(sketches):
-        words = packed_words(digests(*range(number * 400, number * 400 + 700)), 32)
-        sketch.add(placing_words(SHA256, words))
+        hashes = packed_digests(digests(*range(number * 400, number * 400 + 700)), 32)
+        sketch.add(as_words(placed_by(SHA256, hashes)))
         raised = sketch.take_raised(4_096)
         told = zip(raised.tolist(), sketch.registers[raised].tolist(), strict=True)
         settled = shared.settle("uploads", Settlement(day=DAY, raised=tuple(told), version=0))

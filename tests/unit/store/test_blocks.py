@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashmatch.columns.placement import PlacementSecret, as_words, blocks_of, placements
+from hashmatch.columns.placement import PlacementSecret, blocks_of, placements
 from hashmatch.columns.rows import Payloads, empty_rows, make_rows
 from hashmatch.store import kernels
 from hashmatch.store.blocks import (
@@ -76,7 +76,7 @@ def test_a_digest_is_found_where_its_placement_says_and_no_other_is(rows, blocks
     size = rows.digests.shape[1]
     strangers = data.draw(st.lists(st.binary(min_size=size, max_size=size), max_size=10))
     digests = np.concatenate([rows.digests, np.frombuffer(b"".join(strangers), np.uint8).reshape(-1, size)])
-    numbers = blocks_of(placements(as_words(digests), SECRET), blocks)
+    numbers = blocks_of(placements(digests, SECRET), blocks)
     parts = packed(rows, blocks)
     plain = PlainBlocks.of(parts, size)
     found = plain.find(numbers, digests)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import redis
 
-from hashmatch.columns.placement import PlacementSecret, as_words, placements
+from hashmatch.columns.placement import PlacementSecret, placements
 from hashmatch.columns.rows import SOURCE_KEYS, Payloads, empty_rows, make_rows
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.opinions import Statement
@@ -289,4 +289,4 @@ def test_the_cache_drops_what_was_used_longest_ago():
 def test_asking_for_nothing_finds_nothing(write, secret: PlacementSecret):
     source = open_segment(write(rows_with(secret)), BlockCache(0), resident=False)
     nothing = np.empty((0, 20), np.uint8)
-    assert len(source.find(placements(as_words(nothing), secret), nothing).refs) == 0
+    assert len(source.find(placements(nothing, secret), nothing).refs) == 0
