@@ -136,9 +136,8 @@ class ColumnQuestion:
         to_ask = self._lists_to_ask()
         digests, placed = self._candidate_digests, self._placed
         if len(digests) <= FEW:
-            carriers = {list_id: asked.tolist() for list_id, asked in to_ask.items() if list_id in self._carriers}
-            values = [digest.tobytes() for digest in digests]
-            few = settle_few(self._view, self._algorithm, placed.tolist(), values, carriers, source_keys=source_keys)
+            carriers = {list_id: asked for list_id, asked in to_ask.items() if list_id in self._carriers}
+            few = settle_few(self._view, self._algorithm, placed, digests, carriers, source_keys=source_keys)
             return self._answer(np.array(few.held, np.int64), np.array(few.numbers, np.int64), few.findings)
         combined = Combinations(len(digests))
         lookups: dict[str, tuple[Positions, ChainLookup]] = {}

@@ -5,9 +5,13 @@ It must come to the same findings as the way for many; a test holds the two agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from hashmatch.columns.placement import Digests, Placements
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.evaluation import evaluate
 from hashmatch.matching.findings import Finding, Holding
@@ -40,9 +44,9 @@ class Settled(NamedTuple):
 def settle_few(
     view: View,
     algorithm: Algorithm,
-    placed: Sequence[int],
-    digests: Sequence[bytes],
-    to_ask: Mapping[str, Sequence[int]],
+    placed: Placements,
+    digests: Digests,
+    to_ask: Mapping[str, npt.NDArray[np.int64]],
     *,
     source_keys: bool,
 ) -> Settled:
@@ -53,28 +57,30 @@ def settle_few(
     for list_id, asked in to_ask.items():
         chain = view.lists[list_id].chains[algorithm]
         try:
-            found = find_few_in_chain(chain, [placed[each] for each in asked], [digests[each] for each in asked])
+            found = find_few_in_chain(chain, placed[asked], digests[asked], source_keys)
         except StoreUnavailableError:
             found = [(_UNAVAILABLE, ABSENT, b"")] * len(asked)
-        for position, (segment, ref, payload) in zip(asked, found, strict=True):
+        for position, (segment, ref, payload) in zip(asked.tolist(), found, strict=True):
             if segment == ABSENT:
                 continue
             places[position] = (*places.get(position, ()), (list_id, segment, ref))
-            if source_keys and payload:
+            if payload:
                 keys.setdefault(position, {})[list_id] = unpack_source_keys(payload)
     held = sorted(places)
     any_suppressed = bool(view.snapshot.suppressions)
-    number_of: dict[int, int] = {}
+    number_of: dict[tuple[object, ...], int] = {}
     numbers: list[int] = []
     findings: list[Finding] = []
     for position in held:
-        suppression = view.suppression(algorithm, digests[position]) if any_suppressed else None
-        finding = _finding(view, algorithm, places[position], suppression)
-        if position in keys:
-            finding = finding.with_source_keys(keys[position])
-        number = number_of.setdefault(id(finding), len(findings))
-        if number == len(findings):
-            findings.append(finding)
+        suppression = view.suppression(algorithm, digests[position].tobytes()) if any_suppressed else None
+        own_keys = keys.get(position)
+        # What makes hashes share a finding; one with keys of its own shares it with nobody.
+        shared = (places[position], suppression, position if own_keys else None)
+        number = number_of.get(shared)
+        if number is None:
+            number = number_of[shared] = len(findings)
+            finding = _finding(view, algorithm, places[position], suppression)
+            findings.append(finding.with_source_keys(own_keys) if own_keys else finding)
         numbers.append(number)
     return Settled(held, numbers, findings)
 

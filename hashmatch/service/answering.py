@@ -178,20 +178,20 @@ class Answering:
 
     def count(self, served: Served, algorithm: Algorithm | None, finding: Finding, amount: int) -> None:
         """Count `amount` hashes of an algorithm, None for an unknown one, that share a finding."""
-        self.metrics.count_hashes(algorithm, finding.verdict, amount)
+        self.metrics.answers.count_hashes(algorithm, finding.verdict, amount)
         self._daily.count_verdict(algorithm, finding.verdict, amount)
         if finding.verdict is Verdict.NOT_DETERMINED:
             self.count_causes(finding.causes, amount)
         elif finding.verdict is Verdict.MATCH and algorithm is not None:
             for list_id in {opinion.list_id for opinion in finding.opinions}:
                 nature = served.snapshot.manifest.lists[list_id].definition.nature
-                self.metrics.count_matches(list_id, algorithm, nature, amount)
+                self.metrics.answers.count_matches(list_id, algorithm, nature, amount)
                 self._daily.count(list_id, algorithm, MATCHED, amount)
 
     def count_causes(self, causes: Iterable[Cause], amount: int) -> None:
         """Count hashes that were not determined, once for each kind of cause."""
         for reason in {cause.reason for cause in causes}:
-            self.metrics.count_undetermined(reason, amount)
+            self.metrics.answers.count_undetermined(reason, amount)
 
 
 NO_SNAPSHOT = Finding(Verdict.NOT_DETERMINED, causes=(Cause(UndeterminedReason.NO_SNAPSHOT),))

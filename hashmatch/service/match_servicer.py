@@ -245,7 +245,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     def _count_column(
         self, served: Served, view: View, algorithm: Algorithm, answer: ColumnAnswer, matches: int
     ) -> None:
-        metrics = self._answering.metrics
+        counts = self._answering.metrics.answers
         silent = answer.count
         if len(answer.findings):
             amounts = np.bincount(answer.finding_numbers, minlength=len(answer.findings)).tolist()
@@ -254,8 +254,8 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
                     self._answering.count(served, algorithm, finding, amount)
                     silent -= amount
         self._answering.count(served, algorithm, view.silence(algorithm), silent)
-        metrics.filter_candidates.inc(answer.candidates)
-        metrics.filter_false_alarms.inc(answer.candidates - len(answer.positions))
+        counts.candidates += answer.candidates
+        counts.false_alarms += answer.candidates - len(answer.positions)
         tally(batches=1, hashes=answer.count, matches=matches)
 
 

@@ -1,8 +1,8 @@
 """What Prometheus sees. Names and labels here are relied on by alerts and dashboards: changing one breaks them.
 
-The metrics of calls are in `call_metrics`. Labels are bounded: methods are those that are registered, reasons and
-verdicts are enumerations, and the series of a list end when the list is withdrawn. No label or value is ever derived
-from a hash.
+The metrics of calls are in `call_metrics`, those of answers in `answer_metrics`. Labels are bounded: methods are those
+that are registered, reasons and verdicts are enumerations, and the series of a list end when the list is withdrawn. No
+label or value is ever derived from a hash.
 
 Nothing is registered at import: a `Metrics` belongs to the registry that it is given.
 """
@@ -29,7 +29,7 @@ from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.feeds import FeedCheckpoint, FeedStatus
 from hashmatch.model.lists import ListNature
-from hashmatch.model.verdicts import UndeterminedReason, Verdict
+from hashmatch.service.answer_metrics import AnswerMetrics, algorithm_label
 from hashmatch.service.call_metrics import CallMetrics, MethodMetrics
 
 # From a handful of entries to a hundred million, in seconds.
@@ -74,11 +74,7 @@ class Metrics:
         self._lists = _ListCollector(clock)
         registry.register(self._lists)
         ProcessCollector(registry=registry)
-        # Looking a series up by its labels costs several times what counting costs.
-        self._hashes_by: dict[tuple[Algorithm | None, Verdict], Counter] = {}
-        self._undetermined_by: dict[UndeterminedReason, Counter] = {}
-        self._matches_by: dict[tuple[str, Algorithm, ListNature], Counter] = {}
-        self._counted_for: dict[str, set[tuple[Counter, tuple[str, ...]]]] = {}
+        self._quarantined_for: dict[str, set[str]] = {}
 
     def _define_calls(self, registry: CollectorRegistry) -> None:
         self._calls = CallMetrics()
@@ -91,26 +87,8 @@ class Metrics:
         )
 
     def _define_answers(self, registry: CollectorRegistry) -> None:
-        self.hashes = Counter(
-            "hashmatch_hashes_total", "Hashes answered, by verdict.", ("algorithm", "verdict"), registry=registry
-        )
-        self.undetermined = Counter(
-            "hashmatch_undetermined_total", "Hashes not determined, by cause.", ("reason",), registry=registry
-        )
-        self.matches = Counter(
-            "hashmatch_matches_total",
-            "Hashes matched, by list; a hash on several lists counts for each.",
-            ("list_id", "algorithm", "nature"),
-            registry=registry,
-        )
-        self.filter_candidates = Counter(
-            "hashmatch_filter_candidates_total",
-            "Hashes that the in-memory table could not rule out.",
-            registry=registry,
-        )
-        self.filter_false_alarms = Counter(
-            "hashmatch_filter_false_alarms_total", "Candidates that turned out not to be listed.", registry=registry
-        )
+        self.answers = AnswerMetrics()
+        registry.register(self.answers)
 
     def _define_state(self, registry: CollectorRegistry) -> None:
         self.ready = Gauge("hashmatch_ready", "1 if the server may be sent calls.", registry=registry)
@@ -256,32 +234,10 @@ class Metrics:
         """The metrics of a method. `grpc_type` is unary, client_stream, server_stream or bidi_stream."""
         return self._calls.method(grpc_type, service, method)
 
-    def count_hashes(self, algorithm: Algorithm | None, verdict: Verdict, amount: int = 1) -> None:
-        """Count hashes answered with `verdict`; `algorithm` is None if it is unknown."""
-        counter = self._hashes_by.get((algorithm, verdict))
-        if counter is None:
-            counter = self.hashes.labels(_algorithm_label(algorithm), verdict.name.lower())
-            self._hashes_by[algorithm, verdict] = counter
-        counter.inc(amount)
-
-    def count_undetermined(self, reason: UndeterminedReason, amount: int = 1) -> None:
-        """Count hashes that were not determined because of `reason`."""
-        counter = self._undetermined_by.get(reason)
-        if counter is None:
-            counter = self._undetermined_by[reason] = self.undetermined.labels(reason.name.lower())
-        counter.inc(amount)
-
-    def count_matches(self, list_id: str, algorithm: Algorithm, nature: ListNature, amount: int = 1) -> None:
-        """Count hashes that matched in a list."""
-        counter = self._matches_by.get((list_id, algorithm, nature))
-        if counter is None:
-            counter = self._for_list(self.matches, (list_id, _algorithm_label(algorithm), nature.name.lower()))
-            self._matches_by[list_id, algorithm, nature] = counter
-        counter.inc(amount)
-
     def count_quarantined(self, list_id: str, reason: str, amount: int = 1) -> None:
         """Count fingerprints of a delivery to a list that were quarantined for `reason`, a parser's stable word."""
-        self._for_list(self.quarantined, (list_id, reason)).inc(amount)
+        self._quarantined_for.setdefault(list_id, set()).add(reason)
+        self.quarantined.labels(list_id, reason).inc(amount)
 
     def show_policy(self, policy: Policy | None) -> None:
         """Show the policy in force.
@@ -330,15 +286,9 @@ class Metrics:
         gone = self._lists.shown.keys() - shown.keys()
         self._lists.shown = shown
         for list_id in gone:
-            for counter, labels in self._counted_for.pop(list_id, ()):
-                counter.remove(*labels)
-        if gone:
-            self._matches_by = {key: counter for key, counter in self._matches_by.items() if key[0] not in gone}
-
-    def _for_list(self, counter: Counter, labels: tuple[str, ...]) -> Counter:
-        """The series of `counter` for a list, the first of `labels`; it ends with the list."""
-        self._counted_for.setdefault(labels[0], set()).add((counter, labels))
-        return counter.labels(*labels)
+            for reason in self._quarantined_for.pop(list_id, ()):
+                self.quarantined.remove(list_id, reason)
+        self.answers.forget_lists(gone)
 
 
 class _ListCollector(Collector):
@@ -369,12 +319,8 @@ class _ListCollector(Collector):
         for list_id, series in shown.items():
             info.add_metric((list_id, series.nature.name.lower()), 1)
             for algorithm, count in series.entries.items():
-                entries.add_metric((list_id, _algorithm_label(algorithm)), count)
+                entries.add_metric((list_id, algorithm_label(algorithm)), count)
             as_of.add_metric((list_id,), series.as_of)
             max_age.add_metric((list_id,), series.max_age)
             stale.add_metric((list_id,), float(now - series.as_of > series.max_age))
         yield from (entries, as_of, max_age, stale, info)
-
-
-def _algorithm_label(algorithm: Algorithm | None) -> str:
-    return "unknown" if algorithm is None else algorithm.name.lower()

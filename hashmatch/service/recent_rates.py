@@ -68,9 +68,8 @@ class RecentRates:
     def take(self) -> None:
         """Take a sample, and let go of the oldest if there are enough."""
         hashes = dict.fromkeys((verdict.name.lower() for verdict in Verdict), 0.0)
-        for family in self._metrics.hashes.collect():
-            for series in family.samples:
-                hashes[series.labels["verdict"]] += series.value
+        for verdict, count in self._metrics.answers.by_verdict().items():
+            hashes[verdict.name.lower()] += count
         sample = Sample(
             at=self._clock.monotonic(),
             hashes=hashes,

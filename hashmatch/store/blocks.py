@@ -6,6 +6,7 @@ exists, if only empty: one that is missing is always an error and never an absen
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -28,6 +29,10 @@ _MAXIMUM_PAYLOAD = 64 << 20
 ABSENT = kernels.NOT_FOUND
 # What would tell is missing or malformed.
 DAMAGED = kernels.MALFORMED
+
+
+# As `store.kernels` describes it: version, flags, rows, the one ref.
+_HEADER = struct.Struct("<BBxxII")
 
 
 class BlockError(Exception):
@@ -110,10 +115,6 @@ class PlainBlocks:
             raise BlockError("a block has an unknown form")
         return Finds(refs, rows)
 
-    def block(self, number: int) -> bytes:
-        """One block."""
-        return self._data[self._edges[number] : self._edges[number + 1]].tobytes()
-
     @classmethod
     def joined(cls, parts: Sequence[PlainBlocks], digest_size: int) -> PlainBlocks:
         """The blocks of `parts`, one after the other."""
@@ -172,19 +173,18 @@ class PlainBlocks:
 def find_in_block(block: bytes, digest: bytes) -> tuple[int, int]:
     """Look for one digest in one block: its ref and row, or (ABSENT, ABSENT), or (DAMAGED, ABSENT) if malformed."""
     size = len(digest)
-    if len(block) < kernels.HEADER_SIZE or block[0] != kernels.BLOCK_VERSION:
+    if len(block) < kernels.HEADER_SIZE:
         return DAMAGED, ABSENT
-    rows = int.from_bytes(block[4:8], "little")
+    version, flags, rows, ref = _HEADER.unpack_from(block)
     end = kernels.HEADER_SIZE + rows * size
-    wide = block[1] & kernels.WIDE_REFS
-    if len(block) < end + (4 * rows if wide else 0):
+    wide = flags & kernels.WIDE_REFS
+    if version != kernels.BLOCK_VERSION or len(block) < end + (4 * rows if wide else 0):
         return DAMAGED, ABSENT
     at = block.find(digest, kernels.HEADER_SIZE, end)
     while at >= 0:
         row, rest = divmod(at - kernels.HEADER_SIZE, size)
         if not rest:
-            place = end + 4 * row if wide else 8
-            return int.from_bytes(block[place : place + 4], "little"), row
+            return int.from_bytes(block[end + 4 * row : end + 4 * row + 4], "little") if wide else ref, row
         # The bytes stand across two rows.
         at = block.find(digest, at + 1, end)
     return ABSENT, ABSENT

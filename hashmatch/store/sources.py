@@ -35,8 +35,15 @@ class Lookup(NamedTuple):
         return self.blocks.payload(int(self.positions[index]), int(self.rows[index]))
 
 
+class FewFinds(NamedTuple):
+    """What a segment says of a few digests: for each a ref, ABSENT or DAMAGED, and the payload of one with a ref."""
+
+    refs: list[int]
+    payload: Callable[[int], bytes]
+
+
 class SegmentSource(Protocol):
-    """Answers for one segment. `find` is thread-safe."""
+    """Answers for one segment; thread-safe."""
 
     info: SegmentInfo
     sets: tuple[StatementSet, ...]
@@ -47,8 +54,8 @@ class SegmentSource(Protocol):
         """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
         ...
 
-    def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
-        """The plain blocks of these numbers, None for a damaged one. Raises `StoreUnavailableError`."""
+    def find_few(self, placed: Placements, digests: Digests) -> FewFinds:
+        """The same for so few digests that arrays would cost more than they save. Raises `StoreUnavailableError`."""
         ...
 
     @property
@@ -140,12 +147,22 @@ class StoredSegment:
         refs[refs >= len(self.sets)] = DAMAGED
         return Lookup(refs, plain, positions, rows)
 
+    def find_few(self, placed: Placements, digests: Digests) -> FewFinds:
+        """Look up a few. Raises `StoreUnavailableError`."""
+        blocks = self._blocks(blocks_of(placed, self.info.blocks).tolist())
+        refs, rows = [], []
+        for block, digest in zip(blocks, digests, strict=True):
+            ref, row = (DAMAGED, ABSENT) if block is None else find_in_block(block, digest.tobytes())
+            refs.append(ref if ref < len(self.sets) else DAMAGED)
+            rows.append(row)
+        return FewFinds(refs, lambda index: payload_of_row(blocks[index] or b"", self.info.digest_size, rows[index]))
+
     def at_hand(self, numbers: Iterable[int]) -> bool:
         """Whether the blocks of these numbers are cached."""
         return self._cache.has_all(self.info.segment_id, numbers)
 
-    def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
-        """The plain blocks of these numbers, None for a damaged one. Raises `StoreUnavailableError`."""
+    def _blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
+        """The plain blocks of these numbers, None for a damaged one."""
         blocks = self._cache.get_many(self.info.segment_id, numbers)
         missing = [index for index, block in enumerate(blocks) if block is None]
         if missing:
@@ -161,7 +178,7 @@ class StoredSegment:
         if not self._cache.maximum_bytes:
             opened = self._fetch(numbers)
             return PlainBlocks(opened.data, opened.starts, self.info.digest_size), opened.good
-        blocks = self.blocks(numbers)
+        blocks = self._blocks(numbers)
         good = np.fromiter((block is not None for block in blocks), np.bool_, len(blocks))
         return PlainBlocks.of([block or b"" for block in blocks], self.info.digest_size), good
 
@@ -197,9 +214,10 @@ class ResidentSegment:
         """Yes."""
         return True
 
-    def blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
-        """The plain blocks of these numbers."""
-        return [self._blocks.block(number) for number in numbers]
+    def find_few(self, placed: Placements, digests: Digests) -> FewFinds:
+        """Look up a few."""
+        found = self.find(placed, digests)
+        return FewFinds(found.refs.tolist(), found.payload)
 
 
 def open_segment(
@@ -230,30 +248,31 @@ def open_segment(
 
 
 def find_few_in_chain(
-    sources: Sequence[SegmentSource], placed: Sequence[int], digests: Sequence[bytes]
+    sources: Sequence[SegmentSource], placed: Placements, digests: Digests, payloads: bool
 ) -> list[tuple[int, int, bytes]]:
     """What `find_in_chain` finds, for so few digests that arrays would cost more than they save.
 
-    Returns for each digest the number of the segment (or ABSENT or DAMAGED), the ref and the payload of its row.
+    Returns for each digest the number of the segment (or ABSENT or DAMAGED), the ref and, with `payloads`, the payload
+    of its row.
     """
-    found: list[tuple[int, int, bytes]] = [(ABSENT, ABSENT, b"")] * len(digests)
-    open_questions = list(range(len(digests)))
+    found: list[tuple[int, int, bytes]] = [(ABSENT, ABSENT, b"")] * len(placed)
+    # The positions that are still to be found, of which `placed` and `digests` have the rows.
+    positions = list(range(len(placed)))
     for number in range(len(sources) - 1, -1, -1):
         source = sources[number]
-        count = source.info.blocks
-        blocks = source.blocks([((placed[index] >> 32) * count) >> 32 for index in open_questions])
-        still_open = []
-        for index, block in zip(open_questions, blocks, strict=True):
-            ref, row = find_in_block(block, digests[index]) if block is not None else (DAMAGED, ABSENT)
+        refs, payload = source.find_few(placed, digests)
+        absent = []
+        for row, (position, ref) in enumerate(zip(positions, refs, strict=True)):
             if ref == ABSENT:
-                still_open.append(index)
-            elif ref == DAMAGED or ref >= len(source.sets):
-                found[index] = (DAMAGED, ABSENT, b"")
+                absent.append(row)
+            elif ref == DAMAGED:
+                found[position] = (DAMAGED, ABSENT, b"")
             elif source.sets[ref]:
-                found[index] = (number, ref, payload_of_row(block, len(digests[index]), row) if block else b"")
-        open_questions = still_open
-        if not open_questions:
+                found[position] = (number, ref, payload(row) if payloads else b"")
+        if not absent:
             break
+        positions = [positions[row] for row in absent]
+        placed, digests = placed[absent], digests[absent]
     return found
 
 

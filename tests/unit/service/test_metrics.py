@@ -83,11 +83,11 @@ def fill(metrics: Metrics) -> None:
     method.finish("OK", 0.001)
     metrics.inflight.labels("matching", "unary").set(1)
     metrics.shed.labels("matching", "unary-full").inc()
-    metrics.count_hashes(Algorithm.SHA256, Verdict.NO_KNOWN_MATCH, 7)
-    metrics.count_hashes(None, Verdict.NOT_DETERMINED)
-    metrics.count_undetermined(UndeterminedReason.UNKNOWN_ALGORITHM)
-    metrics.count_matches("a", Algorithm.SHA256, ListNature.ILLEGAL)
-    metrics.count_matches("b", Algorithm.MD5, ListNature.TEST)
+    metrics.answers.count_hashes(Algorithm.SHA256, Verdict.NO_KNOWN_MATCH, 7)
+    metrics.answers.count_hashes(None, Verdict.NOT_DETERMINED)
+    metrics.answers.count_undetermined(UndeterminedReason.UNKNOWN_ALGORITHM)
+    metrics.answers.count_matches("a", Algorithm.SHA256, ListNature.ILLEGAL)
+    metrics.answers.count_matches("b", Algorithm.MD5, ListNature.TEST)
     metrics.count_quarantined("a", "wrong-length", 3)
     metrics.store_errors.labels("timeout").inc()
     metrics.manifest_refused.labels("older-epoch").inc()
@@ -143,7 +143,7 @@ def test_the_series_of_a_list_end_with_it(metrics: Metrics, registry: CollectorR
     text = generate_latest(registry).decode()
     assert 'list_id="a"' not in text
     assert 'list_id="b"' in text
-    metrics.count_matches("a", Algorithm.SHA256, ListNature.ILLEGAL)
+    metrics.answers.count_matches("a", Algorithm.SHA256, ListNature.ILLEGAL)
     assert 'list_id="a"' in generate_latest(registry).decode()
 
 

@@ -217,12 +217,12 @@ def test_it_loads_nothing_and_runs_nothing(world: World) -> None:
 
 
 def test_rates_and_latencies_are_those_between_two_samples(world: World, metrics: Metrics, clock: ManualClock) -> None:
-    metrics.count_hashes(Algorithm.SHA256, Verdict.MATCH, 1_000)
+    metrics.answers.count_hashes(Algorithm.SHA256, Verdict.MATCH, 1_000)
     world.recent.take()
     clock.advance(5)
-    metrics.count_hashes(Algorithm.SHA256, Verdict.MATCH, 10)
-    metrics.count_hashes(Algorithm.MD5, Verdict.MATCH, 5)
-    metrics.count_hashes(None, Verdict.NOT_DETERMINED, 50)
+    metrics.answers.count_hashes(Algorithm.SHA256, Verdict.MATCH, 10)
+    metrics.answers.count_hashes(Algorithm.MD5, Verdict.MATCH, 5)
+    metrics.answers.count_hashes(None, Verdict.NOT_DETERMINED, 50)
     batch = metrics.method("unary", MATCH_SERVICE, "BatchMatch")
     for _ in range(9):
         batch.finish("OK", 0.004)
