@@ -243,7 +243,10 @@ class _Method:
         finally:
             if admitted:
                 self._admission.leave(call.caller.name)
-            self._account(call, code, reason)
+            duration = self._guard._clock.monotonic() - call.started
+            # gRPC sends the answer when this returns, before the loop does anything else. Nobody has to wait for the
+            # line in the log.
+            asyncio.get_running_loop().call_soon(self._account, call, duration, code, reason)
 
     def _check(self, call: Call, context: Context) -> None:
         """Fill in who calls and until when. Raises `HashmatchError` if the call may not go on."""
@@ -263,8 +266,7 @@ class _Method:
     def _deadline_passed(self, call: Call) -> bool:
         return call.deadline is not None and self._guard._clock.monotonic() >= call.deadline - _DEADLINE_TOLERANCE
 
-    def _account(self, call: Call, code: str, reason: str) -> None:
-        duration = self._guard._clock.monotonic() - call.started
+    def _account(self, call: Call, duration: float, code: str, reason: str) -> None:
         self._metrics.finish(code, duration)
         fields: dict[str, Note] = call.notes
         fields.update(

@@ -33,6 +33,8 @@ from hashmatch.trust.sealing import SealingKeyError, generate_key_file
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _PROBE_TIMEOUT = 3.0
+# Seconds after which a thread that wants the interpreter's lock asks for it.
+_SWITCH_INTERVAL = 0.0005
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +92,9 @@ def _serve(loaded: LoadedConfig) -> int:
     # Importers are started by fork and exec. gRPC's own care for forks is for those that go on without exec, and only
     # warns here; it has to be told before the first of its objects is made.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+    # A thread that comes back from the store waits for the interpreter's lock while the event loop is busy, by default
+    # for five milliseconds: longer than the store takes.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     logs.configure(level=config.logs.level, format=config.logs.format)
     try:
         uvloop.run(_run(config))
