@@ -75,7 +75,7 @@ def settle_few(
         suppression = view.suppression(algorithm, digests[position].tobytes()) if any_suppressed else None
         own_keys = keys.get(position)
         # What makes hashes share a finding; one with keys of its own shares it with nobody.
-        shared = (places[position], suppression, position if own_keys else None)
+        shared = (places[position], id(suppression), position if own_keys else None)
         number = number_of.get(shared)
         if number is None:
             number = number_of[shared] = len(findings)
