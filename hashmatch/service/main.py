@@ -34,7 +34,7 @@ from hashmatch.trust.sealing import SealingKeyError, generate_key_file
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _PROBE_TIMEOUT = 3.0
 # Seconds after which a thread that wants the interpreter's lock asks for it.
-_SWITCH_INTERVAL = 0.0005
+_SWITCH_INTERVAL = 0.001
 
 
 def main(argv: Sequence[str] | None = None) -> int:
