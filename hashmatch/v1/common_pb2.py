@@ -26,41 +26,45 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hashmatch/v1/common.proto\x12\x0chashmatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\nVideoFrame\x12\x0b\n\x03pdq\x18\x01 \x01(\x0c\x12\x0f\n\x07quality\x18\x02 \x01(\r\x12)\n\x06offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa1\x01\n\x04Hash\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x07quality\x18\x03 \x01(\rH\x00\x88\x01\x01\x12(\n\x06\x66rames\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.VideoFrame\x12\x12\n\nalternates\x18\x05 \x03(\x0c\x42\n\n\x08_quality\"V\n\x11UndeterminedCause\x12\x30\n\x06reason\x18\x01 \x01(\x0e\x32 .hashmatch.v1.UndeterminedReason\x12\x0f\n\x07list_id\x18\x02 \x01(\t\"j\n\x07Vetting\x12\x11\n\tapprovals\x18\x01 \x01(\r\x12\x1a\n\x12\x61pprovals_required\x18\x02 \x01(\r\x12\x30\n\x0cpublished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xae\x01\n\x0e\x43lassification\x12\x32\n\x06status\x18\x01 \x01(\x0e\x32\".hashmatch.v1.ClassificationStatus\x12\x17\n\x0fmapping_version\x18\x02 \x01(\r\x12\x10\n\x08\x64\x65picted\x18\x03 \x03(\t\x12\x0b\n\x03\x61ge\x18\x04 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x05 \x01(\t\x12\x11\n\tportrayal\x18\x06 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\t\"\x9f\x03\n\x07Opinion\x12\x0c\n\x04\x62ody\x18\x01 \x01(\t\x12\x0f\n\x07list_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12(\n\x06nature\x18\x04 \x01(\x0e\x32\x18.hashmatch.v1.ListNature\x12\r\n\x05label\x18\x05 \x01(\t\x12\x0e\n\x06scheme\x18\x06 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x07 \x01(\t\x12\r\n\x05\x66lags\x18\x08 \x03(\t\x12\x12\n\nupdated_on\x18\t \x01(\t\x12\x12\n\nsource_key\x18\n \x01(\t\x12\x13\n\x0bsince_epoch\x18\x0b \x01(\x04\x12&\n\x07vetting\x18\x0c \x01(\x0b\x32\x15.hashmatch.v1.Vetting\x12\r\n\x05stale\x18\r \x01(\x08\x12%\n\x04kind\x18\x0e \x01(\x0e\x32\x17.hashmatch.v1.MatchKind\x12\x15\n\x08\x64istance\x18\x0f \x01(\rH\x00\x88\x01\x01\x12\x34\n\x0e\x63lassification\x18\x10 \x01(\x0b\x32\x1c.hashmatch.v1.ClassificationB\x0b\n\t_distance\"\xc0\x01\n\rListFreshness\x12\x0f\n\x07list_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stale\x18\x05 \x01(\x08\x12(\n\x06nature\x18\x06 \x01(\x0e\x32\x18.hashmatch.v1.ListNature\"\xfa\x01\n\x0cSnapshotInfo\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63onfirmed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61nswered_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05lists\x18\x05 \x03(\x0b\x32\x1b.hashmatch.v1.ListFreshness\x12\x1a\n\x12\x61pprovals_required\x18\x06 \x01(\r*\xb8\x01\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x11\n\rALGORITHM_MD5\x10\x01\x12\x12\n\x0e\x41LGORITHM_SHA1\x10\x02\x12\x14\n\x10\x41LGORITHM_SHA256\x10\x03\x12\x14\n\x10\x41LGORITHM_SHA512\x10\x04\x12\x11\n\rALGORITHM_PDQ\x10\x05\x12\x12\n\x0e\x41LGORITHM_VPDQ\x10\x06\x12\x16\n\x12\x41LGORITHM_PHOTODNA\x10\x07*m\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_MATCH\x10\x01\x12\x1a\n\x16VERDICT_NO_KNOWN_MATCH\x10\x02\x12\x1a\n\x16VERDICT_NOT_DETERMINED\x10\x03*\xcb\x04\n\x12UndeterminedReason\x12#\n\x1fUNDETERMINED_REASON_UNSPECIFIED\x10\x00\x12$\n UNDETERMINED_REASON_INVALID_HASH\x10\x01\x12)\n%UNDETERMINED_REASON_UNKNOWN_ALGORITHM\x10\x02\x12,\n(UNDETERMINED_REASON_ALGORITHM_NOT_SERVED\x10\x03\x12-\n)UNDETERMINED_REASON_ALGORITHM_NOT_CARRIED\x10\x04\x12\'\n#UNDETERMINED_REASON_TOO_FEW_SOURCES\x10\x05\x12\"\n\x1eUNDETERMINED_REASON_LIST_STALE\x10\x06\x12#\n\x1fUNDETERMINED_REASON_NO_SNAPSHOT\x10\x07\x12,\n(UNDETERMINED_REASON_SNAPSHOT_UNCONFIRMED\x10\x08\x12)\n%UNDETERMINED_REASON_STORE_UNAVAILABLE\x10\t\x12%\n!UNDETERMINED_REASON_STORE_DAMAGED\x10\n\x12#\n\x1fUNDETERMINED_REASON_LOW_QUALITY\x10\x0b\x12\'\n#UNDETERMINED_REASON_DEGENERATE_HASH\x10\x0c\x12\"\n\x1eUNDETERMINED_REASON_WORK_LIMIT\x10\r*j\n\tAgreement\x12\x19\n\x15\x41GREEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41GREEMENT_SINGLE\x10\x01\x12\x14\n\x10\x41GREEMENT_AGREED\x10\x02\x12\x16\n\x12\x41GREEMENT_DISPUTED\x10\x03*\xcc\x01\n\nListNature\x12\x1b\n\x17LIST_NATURE_UNSPECIFIED\x10\x00\x12\x17\n\x13LIST_NATURE_ILLEGAL\x10\x01\x12\x1c\n\x18LIST_NATURE_EXPLOITATIVE\x10\x02\x12\x1d\n\x19LIST_NATURE_SELF_REPORTED\x10\x03\x12\x19\n\x15LIST_NATURE_TERRORIST\x10\x04\x12\x14\n\x10LIST_NATURE_TEST\x10\x05\x12\x1a\n\x16LIST_NATURE_KNOWN_GOOD\x10\x06*R\n\tMatchKind\x12\x1a\n\x16MATCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_KIND_EXACT\x10\x01\x12\x13\n\x0fMATCH_KIND_NEAR\x10\x02*\x83\x01\n\x14\x43lassificationStatus\x12%\n!CLASSIFICATION_STATUS_UNSPECIFIED\x10\x00\x12\"\n\x1e\x43LASSIFICATION_STATUS_UNMAPPED\x10\x01\x12 \n\x1c\x43LASSIFICATION_STATUS_MAPPED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hashmatch/v1/common.proto\x12\x0chashmatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\nVideoFrame\x12\x0b\n\x03pdq\x18\x01 \x01(\x0c\x12\x0f\n\x07quality\x18\x02 \x01(\r\x12)\n\x06offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"w\n\x0bVideoShares\x12\x14\n\x0c\x61sked_frames\x18\x01 \x01(\r\x12\x1c\n\x14\x61sked_frames_matched\x18\x02 \x01(\r\x12\x15\n\rlisted_frames\x18\x03 \x01(\r\x12\x1d\n\x15listed_frames_matched\x18\x04 \x01(\r\"\xa1\x01\n\x04Hash\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x14\n\x07quality\x18\x03 \x01(\rH\x00\x88\x01\x01\x12(\n\x06\x66rames\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.VideoFrame\x12\x12\n\nalternates\x18\x05 \x03(\x0c\x42\n\n\x08_quality\"V\n\x11UndeterminedCause\x12\x30\n\x06reason\x18\x01 \x01(\x0e\x32 .hashmatch.v1.UndeterminedReason\x12\x0f\n\x07list_id\x18\x02 \x01(\t\"j\n\x07Vetting\x12\x11\n\tapprovals\x18\x01 \x01(\r\x12\x1a\n\x12\x61pprovals_required\x18\x02 \x01(\r\x12\x30\n\x0cpublished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xae\x01\n\x0e\x43lassification\x12\x32\n\x06status\x18\x01 \x01(\x0e\x32\".hashmatch.v1.ClassificationStatus\x12\x17\n\x0fmapping_version\x18\x02 \x01(\r\x12\x10\n\x08\x64\x65picted\x18\x03 \x03(\t\x12\x0b\n\x03\x61ge\x18\x04 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x05 \x01(\t\x12\x11\n\tportrayal\x18\x06 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\t\"\xf9\x03\n\x07Opinion\x12\x0c\n\x04\x62ody\x18\x01 \x01(\t\x12\x0f\n\x07list_id\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12(\n\x06nature\x18\x04 \x01(\x0e\x32\x18.hashmatch.v1.ListNature\x12\r\n\x05label\x18\x05 \x01(\t\x12\x0e\n\x06scheme\x18\x06 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x07 \x01(\t\x12\r\n\x05\x66lags\x18\x08 \x03(\t\x12\x12\n\nupdated_on\x18\t \x01(\t\x12\x12\n\nsource_key\x18\n \x01(\t\x12\x13\n\x0bsince_epoch\x18\x0b \x01(\x04\x12&\n\x07vetting\x18\x0c \x01(\x0b\x32\x15.hashmatch.v1.Vetting\x12\r\n\x05stale\x18\r \x01(\x08\x12%\n\x04kind\x18\x0e \x01(\x0e\x32\x17.hashmatch.v1.MatchKind\x12\x15\n\x08\x64istance\x18\x0f \x01(\rH\x00\x88\x01\x01\x12\x34\n\x0e\x63lassification\x18\x10 \x01(\x0b\x32\x1c.hashmatch.v1.Classification\x12(\n\x05video\x18\x11 \x01(\x0b\x32\x19.hashmatch.v1.VideoShares\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x12 \x01(\x0b\x32\x1c.hashmatch.v1.FeedbackCountsB\x0b\n\t_distance\"5\n\x0e\x46\x65\x65\x64\x62\x61\x63kCounts\x12\x11\n\tconfirmed\x18\x01 \x01(\r\x12\x10\n\x08\x64isputed\x18\x02 \x01(\r\"\xc0\x01\n\rListFreshness\x12\x0f\n\x07list_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stale\x18\x05 \x01(\x08\x12(\n\x06nature\x18\x06 \x01(\x0e\x32\x18.hashmatch.v1.ListNature\"\x94\x02\n\x0cSnapshotInfo\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63onfirmed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61nswered_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05lists\x18\x05 \x03(\x0b\x32\x1b.hashmatch.v1.ListFreshness\x12\x1a\n\x12\x61pprovals_required\x18\x06 \x01(\r\x12\x18\n\x10\x61pprovals_signed\x18\x07 \x01(\x08*\xb8\x01\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x11\n\rALGORITHM_MD5\x10\x01\x12\x12\n\x0e\x41LGORITHM_SHA1\x10\x02\x12\x14\n\x10\x41LGORITHM_SHA256\x10\x03\x12\x14\n\x10\x41LGORITHM_SHA512\x10\x04\x12\x11\n\rALGORITHM_PDQ\x10\x05\x12\x12\n\x0e\x41LGORITHM_VPDQ\x10\x06\x12\x16\n\x12\x41LGORITHM_PHOTODNA\x10\x07*m\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_MATCH\x10\x01\x12\x1a\n\x16VERDICT_NO_KNOWN_MATCH\x10\x02\x12\x1a\n\x16VERDICT_NOT_DETERMINED\x10\x03*\xcb\x04\n\x12UndeterminedReason\x12#\n\x1fUNDETERMINED_REASON_UNSPECIFIED\x10\x00\x12$\n UNDETERMINED_REASON_INVALID_HASH\x10\x01\x12)\n%UNDETERMINED_REASON_UNKNOWN_ALGORITHM\x10\x02\x12,\n(UNDETERMINED_REASON_ALGORITHM_NOT_SERVED\x10\x03\x12-\n)UNDETERMINED_REASON_ALGORITHM_NOT_CARRIED\x10\x04\x12\'\n#UNDETERMINED_REASON_TOO_FEW_SOURCES\x10\x05\x12\"\n\x1eUNDETERMINED_REASON_LIST_STALE\x10\x06\x12#\n\x1fUNDETERMINED_REASON_NO_SNAPSHOT\x10\x07\x12,\n(UNDETERMINED_REASON_SNAPSHOT_UNCONFIRMED\x10\x08\x12)\n%UNDETERMINED_REASON_STORE_UNAVAILABLE\x10\t\x12%\n!UNDETERMINED_REASON_STORE_DAMAGED\x10\n\x12#\n\x1fUNDETERMINED_REASON_LOW_QUALITY\x10\x0b\x12\'\n#UNDETERMINED_REASON_DEGENERATE_HASH\x10\x0c\x12\"\n\x1eUNDETERMINED_REASON_WORK_LIMIT\x10\r*j\n\tAgreement\x12\x19\n\x15\x41GREEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41GREEMENT_SINGLE\x10\x01\x12\x14\n\x10\x41GREEMENT_AGREED\x10\x02\x12\x16\n\x12\x41GREEMENT_DISPUTED\x10\x03*\xcc\x01\n\nListNature\x12\x1b\n\x17LIST_NATURE_UNSPECIFIED\x10\x00\x12\x17\n\x13LIST_NATURE_ILLEGAL\x10\x01\x12\x1c\n\x18LIST_NATURE_EXPLOITATIVE\x10\x02\x12\x1d\n\x19LIST_NATURE_SELF_REPORTED\x10\x03\x12\x19\n\x15LIST_NATURE_TERRORIST\x10\x04\x12\x14\n\x10LIST_NATURE_TEST\x10\x05\x12\x1a\n\x16LIST_NATURE_KNOWN_GOOD\x10\x06*R\n\tMatchKind\x12\x1a\n\x16MATCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_KIND_EXACT\x10\x01\x12\x13\n\x0fMATCH_KIND_NEAR\x10\x02*\x83\x01\n\x14\x43lassificationStatus\x12%\n!CLASSIFICATION_STATUS_UNSPECIFIED\x10\x00\x12\"\n\x1e\x43LASSIFICATION_STATUS_UNMAPPED\x10\x01\x12 \n\x1c\x43LASSIFICATION_STATUS_MAPPED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hashmatch.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ALGORITHM']._serialized_start=1599
-  _globals['_ALGORITHM']._serialized_end=1783
-  _globals['_VERDICT']._serialized_start=1785
-  _globals['_VERDICT']._serialized_end=1894
-  _globals['_UNDETERMINEDREASON']._serialized_start=1897
-  _globals['_UNDETERMINEDREASON']._serialized_end=2484
-  _globals['_AGREEMENT']._serialized_start=2486
-  _globals['_AGREEMENT']._serialized_end=2592
-  _globals['_LISTNATURE']._serialized_start=2595
-  _globals['_LISTNATURE']._serialized_end=2799
-  _globals['_MATCHKIND']._serialized_start=2801
-  _globals['_MATCHKIND']._serialized_end=2883
-  _globals['_CLASSIFICATIONSTATUS']._serialized_start=2886
-  _globals['_CLASSIFICATIONSTATUS']._serialized_end=3017
+  _globals['_ALGORITHM']._serialized_start=1891
+  _globals['_ALGORITHM']._serialized_end=2075
+  _globals['_VERDICT']._serialized_start=2077
+  _globals['_VERDICT']._serialized_end=2186
+  _globals['_UNDETERMINEDREASON']._serialized_start=2189
+  _globals['_UNDETERMINEDREASON']._serialized_end=2776
+  _globals['_AGREEMENT']._serialized_start=2778
+  _globals['_AGREEMENT']._serialized_end=2884
+  _globals['_LISTNATURE']._serialized_start=2887
+  _globals['_LISTNATURE']._serialized_end=3091
+  _globals['_MATCHKIND']._serialized_start=3093
+  _globals['_MATCHKIND']._serialized_end=3175
+  _globals['_CLASSIFICATIONSTATUS']._serialized_start=3178
+  _globals['_CLASSIFICATIONSTATUS']._serialized_end=3309
   _globals['_VIDEOFRAME']._serialized_start=108
   _globals['_VIDEOFRAME']._serialized_end=193
-  _globals['_HASH']._serialized_start=196
-  _globals['_HASH']._serialized_end=357
-  _globals['_UNDETERMINEDCAUSE']._serialized_start=359
-  _globals['_UNDETERMINEDCAUSE']._serialized_end=445
-  _globals['_VETTING']._serialized_start=447
-  _globals['_VETTING']._serialized_end=553
-  _globals['_CLASSIFICATION']._serialized_start=556
-  _globals['_CLASSIFICATION']._serialized_end=730
-  _globals['_OPINION']._serialized_start=733
-  _globals['_OPINION']._serialized_end=1148
-  _globals['_LISTFRESHNESS']._serialized_start=1151
-  _globals['_LISTFRESHNESS']._serialized_end=1343
-  _globals['_SNAPSHOTINFO']._serialized_start=1346
-  _globals['_SNAPSHOTINFO']._serialized_end=1596
+  _globals['_VIDEOSHARES']._serialized_start=195
+  _globals['_VIDEOSHARES']._serialized_end=314
+  _globals['_HASH']._serialized_start=317
+  _globals['_HASH']._serialized_end=478
+  _globals['_UNDETERMINEDCAUSE']._serialized_start=480
+  _globals['_UNDETERMINEDCAUSE']._serialized_end=566
+  _globals['_VETTING']._serialized_start=568
+  _globals['_VETTING']._serialized_end=674
+  _globals['_CLASSIFICATION']._serialized_start=677
+  _globals['_CLASSIFICATION']._serialized_end=851
+  _globals['_OPINION']._serialized_start=854
+  _globals['_OPINION']._serialized_end=1359
+  _globals['_FEEDBACKCOUNTS']._serialized_start=1361
+  _globals['_FEEDBACKCOUNTS']._serialized_end=1414
+  _globals['_LISTFRESHNESS']._serialized_start=1417
+  _globals['_LISTFRESHNESS']._serialized_end=1609
+  _globals['_SNAPSHOTINFO']._serialized_start=1612
+  _globals['_SNAPSHOTINFO']._serialized_end=1888
 # @@protoc_insertion_point(module_scope)

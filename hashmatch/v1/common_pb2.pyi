@@ -42,7 +42,9 @@ class _AlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Algorithm.V
     ALGORITHM_PDQ: _Algorithm.ValueType  # 5
     """PDQ of a picture, 32 bytes, compared by Hamming distance: equal or near. Two implementations may differ by ten bits."""
     ALGORITHM_VPDQ: _Algorithm.ValueType  # 6
-    """vPDQ of a video, carried as frames. Not searched yet: answered NOT_DETERMINED."""
+    """vPDQ of a video, carried as frames, the PDQ codes of pictures of it. It matches a listed video if enough of its frames
+    are near frames of that one. Only in items: a column cannot carry it.
+    """
     ALGORITHM_PHOTODNA: _Algorithm.ValueType  # 7
     """PhotoDNA, 144 bytes, computed elsewhere, compared for equality and, where the operator has set a threshold, by squared
     Euclidean distance.
@@ -64,7 +66,9 @@ ALGORITHM_SHA512: Algorithm.ValueType  # 4
 ALGORITHM_PDQ: Algorithm.ValueType  # 5
 """PDQ of a picture, 32 bytes, compared by Hamming distance: equal or near. Two implementations may differ by ten bits."""
 ALGORITHM_VPDQ: Algorithm.ValueType  # 6
-"""vPDQ of a video, carried as frames. Not searched yet: answered NOT_DETERMINED."""
+"""vPDQ of a video, carried as frames, the PDQ codes of pictures of it. It matches a listed video if enough of its frames
+are near frames of that one. Only in items: a column cannot carry it.
+"""
 ALGORITHM_PHOTODNA: Algorithm.ValueType  # 7
 """PhotoDNA, 144 bytes, computed elsewhere, compared for equality and, where the operator has set a threshold, by squared
 Euclidean distance.
@@ -118,7 +122,7 @@ class _UndeterminedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Un
     UNDETERMINED_REASON_UNKNOWN_ALGORITHM: _UndeterminedReason.ValueType  # 2
     """The algorithm is unspecified or unknown to this server."""
     UNDETERMINED_REASON_ALGORITHM_NOT_SERVED: _UndeterminedReason.ValueType  # 3
-    """The algorithm is known, but this server does not search it."""
+    """The algorithm is known, but this server does not search it, or not in columns (vPDQ)."""
     UNDETERMINED_REASON_ALGORITHM_NOT_CARRIED: _UndeterminedReason.ValueType  # 4
     """No list in scope carries the algorithm, or a list that the caller named does not."""
     UNDETERMINED_REASON_TOO_FEW_SOURCES: _UndeterminedReason.ValueType  # 5
@@ -150,7 +154,7 @@ UNDETERMINED_REASON_INVALID_HASH: UndeterminedReason.ValueType  # 1
 UNDETERMINED_REASON_UNKNOWN_ALGORITHM: UndeterminedReason.ValueType  # 2
 """The algorithm is unspecified or unknown to this server."""
 UNDETERMINED_REASON_ALGORITHM_NOT_SERVED: UndeterminedReason.ValueType  # 3
-"""The algorithm is known, but this server does not search it."""
+"""The algorithm is known, but this server does not search it, or not in columns (vPDQ)."""
 UNDETERMINED_REASON_ALGORITHM_NOT_CARRIED: UndeterminedReason.ValueType  # 4
 """No list in scope carries the algorithm, or a list that the caller named does not."""
 UNDETERMINED_REASON_TOO_FEW_SOURCES: UndeterminedReason.ValueType  # 5
@@ -301,10 +305,10 @@ class VideoFrame(_message.Message):
     pdq: _builtins.bytes
     """The PDQ code of the frame, 32 bytes."""
     quality: _builtins.int
-    """The quality of the frame, 0 to 100."""
+    """The quality of the frame, 0 to 100. Frames below the server's minimum are not used."""
     @_builtins.property
     def offset(self) -> _duration_pb2.Duration:
-        """When the frame is shown, from the start of the video."""
+        """When the frame is shown, from the start of the video. It decides nothing, and need not be given."""
 
     def __init__(
         self,
@@ -322,6 +326,42 @@ class VideoFrame(_message.Message):
 Global___VideoFrame: _TypeAlias = VideoFrame  # noqa: Y015
 
 @_typing.final
+class VideoShares(_message.Message):
+    """How much of two videos is the same. Only usable frames count: of sufficient quality, not degenerate (a black frame is
+    like every other), each distinct code once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASKED_FRAMES_FIELD_NUMBER: _builtins.int
+    ASKED_FRAMES_MATCHED_FIELD_NUMBER: _builtins.int
+    LISTED_FRAMES_FIELD_NUMBER: _builtins.int
+    LISTED_FRAMES_MATCHED_FIELD_NUMBER: _builtins.int
+    asked_frames: _builtins.int
+    """How many usable frames the hash that was asked about has."""
+    asked_frames_matched: _builtins.int
+    """How many of them are near a frame of the listed video."""
+    listed_frames: _builtins.int
+    """How many usable frames the listed video has."""
+    listed_frames_matched: _builtins.int
+    """How many of them are near a frame that was asked about."""
+    def __init__(
+        self,
+        *,
+        asked_frames: _builtins.int = ...,
+        asked_frames_matched: _builtins.int = ...,
+        listed_frames: _builtins.int = ...,
+        listed_frames_matched: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_frames", b"asked_frames", "asked_frames_matched", b"asked_frames_matched", "listed_frames", b"listed_frames", "listed_frames_matched", b"listed_frames_matched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VideoShares: _TypeAlias = VideoShares  # noqa: Y015
+
+@_typing.final
 class Hash(_message.Message):
     """A hash as a caller or an operator gives it."""
 
@@ -335,12 +375,12 @@ class Hash(_message.Message):
     algorithm: Global___Algorithm.ValueType
     """How the value was computed."""
     value: _builtins.bytes
-    """The raw digest, not its text form. Empty for VPDQ."""
+    """The raw digest, not its text form. Empty for VPDQ, except where a frame is suppressed: then its PDQ code."""
     quality: _builtins.int
     """The quality that the perceptual algorithm reported, 0 to 100."""
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___VideoFrame]:
-        """The frames of a VPDQ hash, otherwise empty."""
+        """The frames of a VPDQ hash, one to 10,000, otherwise empty."""
 
     @_builtins.property
     def alternates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -502,6 +542,8 @@ class Opinion(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     CLASSIFICATION_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
     body: _builtins.str
     """The authority that publishes the list."""
     list_id: _builtins.str
@@ -542,6 +584,18 @@ class Opinion(_message.Message):
     def classification(self) -> Global___Classification:
         """What label is known to say under scheme. It stands beside the raw label and never replaces it."""
 
+    @_builtins.property
+    def video(self) -> Global___VideoShares:
+        """Of a video, how much of it and of the listed one is the same: of the listed video that shares most, where the list
+        says the same of several. Its kind is EXACT if every usable frame that was asked about equals one of the listed video.
+        """
+
+    @_builtins.property
+    def feedback(self) -> Global___FeedbackCounts:
+        """What callers said of this hash in this list, for callers whose policy lets them know. Not given if nobody said
+        anything, and in the findings of BulkMatch, which are shared by many hashes.
+        """
+
     def __init__(
         self,
         *,
@@ -561,16 +615,44 @@ class Opinion(_message.Message):
         kind: Global___MatchKind.ValueType = ...,
         distance: _builtins.int | None = ...,
         classification: Global___Classification | None = ...,
+        video: Global___VideoShares | None = ...,
+        feedback: Global___FeedbackCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "classification", b"classification", "distance", b"distance", "vetting", b"vetting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "classification", b"classification", "distance", b"distance", "feedback", b"feedback", "vetting", b"vetting", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "body", b"body", "classification", b"classification", "distance", b"distance", "flags", b"flags", "generation", b"generation", "jurisdiction", b"jurisdiction", "kind", b"kind", "label", b"label", "list_id", b"list_id", "nature", b"nature", "scheme", b"scheme", "since_epoch", b"since_epoch", "source_key", b"source_key", "stale", b"stale", "updated_on", b"updated_on", "vetting", b"vetting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "body", b"body", "classification", b"classification", "distance", b"distance", "feedback", b"feedback", "flags", b"flags", "generation", b"generation", "jurisdiction", b"jurisdiction", "kind", b"kind", "label", b"label", "list_id", b"list_id", "nature", b"nature", "scheme", b"scheme", "since_epoch", b"since_epoch", "source_key", b"source_key", "stale", b"stale", "updated_on", b"updated_on", "vetting", b"vetting", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
     _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__distance) -> _WhichOneofReturnType__distance | None: ...
 
 Global___Opinion: _TypeAlias = Opinion  # noqa: Y015
+
+@_typing.final
+class FeedbackCounts(_message.Message):
+    """How many callers said of a match that it is right or wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    DISPUTED_FIELD_NUMBER: _builtins.int
+    confirmed: _builtins.int
+    """Who confirmed it."""
+    disputed: _builtins.int
+    """Who disputes it."""
+    def __init__(
+        self,
+        *,
+        confirmed: _builtins.int = ...,
+        disputed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "disputed", b"disputed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackCounts: _TypeAlias = FeedbackCounts  # noqa: Y015
 
 @_typing.final
 class ListFreshness(_message.Message):
@@ -630,10 +712,15 @@ class SnapshotInfo(_message.Message):
     ANSWERED_AT_FIELD_NUMBER: _builtins.int
     LISTS_FIELD_NUMBER: _builtins.int
     APPROVALS_REQUIRED_FIELD_NUMBER: _builtins.int
+    APPROVALS_SIGNED_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The number of the manifest. It never decreases."""
     approvals_required: _builtins.int
     """How many approvals a generation needs under the policy in force. Fewer than two is a relaxed policy."""
+    approvals_signed: _builtins.bool
+    """Whether approvals must be signed by enrolled approvers. Without that somebody who can take others' names can approve
+    in them.
+    """
     @_builtins.property
     def published_at(self) -> _timestamp_pb2.Timestamp:
         """When the manifest was published."""
@@ -659,10 +746,11 @@ class SnapshotInfo(_message.Message):
         answered_at: _timestamp_pb2.Timestamp | None = ...,
         lists: _abc.Iterable[Global___ListFreshness] | None = ...,
         approvals_required: _builtins.int = ...,
+        approvals_signed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "confirmed_at", b"confirmed_at", "published_at", b"published_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "approvals_required", b"approvals_required", "confirmed_at", b"confirmed_at", "epoch", b"epoch", "lists", b"lists", "published_at", b"published_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "approvals_required", b"approvals_required", "approvals_signed", b"approvals_signed", "confirmed_at", b"confirmed_at", "epoch", b"epoch", "lists", b"lists", "published_at", b"published_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,7 +85,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ADMINISTRATION_DISABLED: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION: the server was started for matching only."""
     ERROR_REASON_ALGORITHM_NOT_SERVED: _ErrorReason.ValueType  # 31
-    """INVALID_ARGUMENT: the algorithm is known but not searched by this server."""
+    """INVALID_ARGUMENT: the algorithm is known, and this is not done with its hashes."""
     ERROR_REASON_STORE_MISCONFIGURED: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION: the store would lose data under memory pressure, or runs with other unsafe settings."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 33
@@ -102,6 +102,40 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the caller's budget is spent; metadata has `budget`, a stable word, and RetryInfo says when there
     is some again. It is never to be read as an answer.
     """
+    ERROR_REASON_PROPOSAL_REQUIRED: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: the act needs approvals: propose it, have it approved, and carry it out."""
+    ERROR_REASON_PROPOSAL_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: there is no such proposal."""
+    ERROR_REASON_PROPOSAL_CLOSED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: the proposal was carried out, was dropped or has expired; metadata has its `state`."""
+    ERROR_REASON_PROPOSAL_OUTDATED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: what the proposal was worked out from has changed since; propose it again."""
+    ERROR_REASON_SIGNATURE_REQUIRED: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: the approval is not signed, and here it must be."""
+    ERROR_REASON_APPROVAL_MALFORMED: _ErrorReason.ValueType  # 44
+    """INVALID_ARGUMENT: the envelope of an approval or enrolment cannot be read."""
+    ERROR_REASON_APPROVAL_SIGNATURE_INVALID: _ErrorReason.ValueType  # 45
+    """PERMISSION_DENIED: the signature of an approval or enrolment does not verify."""
+    ERROR_REASON_APPROVAL_FOR_ANOTHER_ACT: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: the approval is for another act, state or generation, or for another store; metadata has the
+    `field` that differs.
+    """
+    ERROR_REASON_APPROVER_NOT_ENROLLED: _ErrorReason.ValueType  # 47
+    """PERMISSION_DENIED: whoever signed is not enrolled, or not at this time."""
+    ERROR_REASON_APPROVER_REVOKED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION: an approver was revoked, or is no longer valid, since the approval; metadata has the
+    `approver`.
+    """
+    ERROR_REASON_APPROVER_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: nobody of that name is enrolled."""
+    ERROR_REASON_FEEDBACK_FULL: _ErrorReason.ValueType  # 50
+    """RESOURCE_EXHAUSTED: as much feedback is kept as may be, of this client or of all."""
+    ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 51
+    """UNAVAILABLE: the answer could not be recorded in the audit log, and this server gives none that is not."""
+    ERROR_REASON_NO_RECEIPTS: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION: the caller asked for a receipt, and this server gives none."""
+    ERROR_REASON_DELIVERY_INCOMPLETE: _ErrorReason.ValueType  # 53
+    """INVALID_ARGUMENT: the stream ended without an end, and the header has no SHA-256: the delivery may have been cut off."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons in google.rpc.ErrorInfo of a failed call, under the domain "hashmatch". The reason string is the name
@@ -171,7 +205,7 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 29
 ERROR_REASON_ADMINISTRATION_DISABLED: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: the server was started for matching only."""
 ERROR_REASON_ALGORITHM_NOT_SERVED: ErrorReason.ValueType  # 31
-"""INVALID_ARGUMENT: the algorithm is known but not searched by this server."""
+"""INVALID_ARGUMENT: the algorithm is known, and this is not done with its hashes."""
 ERROR_REASON_STORE_MISCONFIGURED: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION: the store would lose data under memory pressure, or runs with other unsafe settings."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 33
@@ -188,4 +222,38 @@ ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 38
 """RESOURCE_EXHAUSTED: the caller's budget is spent; metadata has `budget`, a stable word, and RetryInfo says when there
 is some again. It is never to be read as an answer.
 """
+ERROR_REASON_PROPOSAL_REQUIRED: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: the act needs approvals: propose it, have it approved, and carry it out."""
+ERROR_REASON_PROPOSAL_NOT_FOUND: ErrorReason.ValueType  # 40
+"""NOT_FOUND: there is no such proposal."""
+ERROR_REASON_PROPOSAL_CLOSED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: the proposal was carried out, was dropped or has expired; metadata has its `state`."""
+ERROR_REASON_PROPOSAL_OUTDATED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: what the proposal was worked out from has changed since; propose it again."""
+ERROR_REASON_SIGNATURE_REQUIRED: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: the approval is not signed, and here it must be."""
+ERROR_REASON_APPROVAL_MALFORMED: ErrorReason.ValueType  # 44
+"""INVALID_ARGUMENT: the envelope of an approval or enrolment cannot be read."""
+ERROR_REASON_APPROVAL_SIGNATURE_INVALID: ErrorReason.ValueType  # 45
+"""PERMISSION_DENIED: the signature of an approval or enrolment does not verify."""
+ERROR_REASON_APPROVAL_FOR_ANOTHER_ACT: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: the approval is for another act, state or generation, or for another store; metadata has the
+`field` that differs.
+"""
+ERROR_REASON_APPROVER_NOT_ENROLLED: ErrorReason.ValueType  # 47
+"""PERMISSION_DENIED: whoever signed is not enrolled, or not at this time."""
+ERROR_REASON_APPROVER_REVOKED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION: an approver was revoked, or is no longer valid, since the approval; metadata has the
+`approver`.
+"""
+ERROR_REASON_APPROVER_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND: nobody of that name is enrolled."""
+ERROR_REASON_FEEDBACK_FULL: ErrorReason.ValueType  # 50
+"""RESOURCE_EXHAUSTED: as much feedback is kept as may be, of this client or of all."""
+ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 51
+"""UNAVAILABLE: the answer could not be recorded in the audit log, and this server gives none that is not."""
+ERROR_REASON_NO_RECEIPTS: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION: the caller asked for a receipt, and this server gives none."""
+ERROR_REASON_DELIVERY_INCOMPLETE: ErrorReason.ValueType  # 53
+"""INVALID_ARGUMENT: the stream ended without an end, and the header has no SHA-256: the delivery may have been cut off."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -229,7 +229,7 @@ class StageHeader(_message.Message):
     request_id: _builtins.str
     """The caller's own id: staging again under the same id returns the first outcome. At most 64 characters."""
     delivery_sha256: _builtins.bytes
-    """The SHA-256 of the delivery, 32 bytes, checked when given."""
+    """The SHA-256 of the delivery, 32 bytes, checked when given. Without it the stream must close with an end."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """When the delivery was current; absent means now. Never in the future."""
@@ -269,27 +269,50 @@ class StageRequest(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """Bytes of the delivery, at most 1 MiB."""
     @_builtins.property
     def header(self) -> Global___StageHeader:
         """What the delivery is."""
 
+    @_builtins.property
+    def end(self) -> Global___StageEnd:
+        """That the delivery is whole. Nothing follows."""
+
     def __init__(
         self,
         *,
         header: Global___StageHeader | None = ...,
         chunk: _builtins.bytes = ...,
+        end: Global___StageEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "header", b"header", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "header", b"header", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk", "end"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___StageRequest: _TypeAlias = StageRequest  # noqa: Y015
+
+@_typing.final
+class StageEnd(_message.Message):
+    """Says that everything has been sent: a call that breaks off has none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageEnd: _TypeAlias = StageEnd  # noqa: Y015
 
 @_typing.final
 class QuarantineCount(_message.Message):
@@ -536,10 +559,13 @@ class Approval(_message.Message):
     APPROVER_FIELD_NUMBER: _builtins.int
     APPROVED_AT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
     approver: _builtins.str
     """Who."""
     note: _builtins.str
     """The approver's note."""
+    signed: _builtins.bool
+    """Whether the approver signed it."""
     @_builtins.property
     def approved_at(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -550,14 +576,69 @@ class Approval(_message.Message):
         approver: _builtins.str = ...,
         approved_at: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
+        signed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at", "approver", b"approver", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at", "approver", b"approver", "note", b"note", "signed", b"signed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class ApprovalTerms(_message.Message):
+    """What exactly an approval is for. An approver signs a statement of all of it: the JSON object of docs/approvals.md."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACT_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    BASE_SHA256_FIELD_NUMBER: _builtins.int
+    CONTENT_SHA256_FIELD_NUMBER: _builtins.int
+    REPORT_SHA256_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    act: _builtins.str
+    """What takes effect: publish, roll-back, suppress, ..."""
+    subject: _builtins.str
+    """The staged generation or the proposal."""
+    store: _builtins.str
+    """The store: an approval for one is of no use in another."""
+    list_id: _builtins.str
+    """The list, or empty."""
+    generation: _builtins.int
+    """The generation that the list will have; 0 where the act makes none."""
+    base_sha256: _builtins.bytes
+    """SHA-256 of the state that the act was worked out from: the list's definition and generation, the policy, ..."""
+    content_sha256: _builtins.bytes
+    """SHA-256 of the delivery, or of the act's bytes."""
+    report_sha256: _builtins.bytes
+    """SHA-256 of the vetting report, or empty."""
+    expires_at: _builtins.int
+    """When the approval ends, in seconds since 1970; 0 if it ends with the state that it is for."""
+    def __init__(
+        self,
+        *,
+        act: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        store: _builtins.str = ...,
+        list_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        base_sha256: _builtins.bytes = ...,
+        content_sha256: _builtins.bytes = ...,
+        report_sha256: _builtins.bytes = ...,
+        expires_at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "base_sha256", b"base_sha256", "content_sha256", b"content_sha256", "expires_at", b"expires_at", "generation", b"generation", "list_id", b"list_id", "report_sha256", b"report_sha256", "store", b"store", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalTerms: _TypeAlias = ApprovalTerms  # noqa: Y015
 
 @_typing.final
 class Staging(_message.Message):
@@ -581,6 +662,7 @@ class Staging(_message.Message):
     APPROVALS_REQUIRED_FIELD_NUMBER: _builtins.int
     APPROVAL_DIGEST_FIELD_NUMBER: _builtins.int
     PUBLISHED_EPOCH_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     staging_id: _builtins.str
     """Names it in later calls."""
     list_id: _builtins.str
@@ -621,6 +703,10 @@ class Staging(_message.Message):
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
         """Who approved."""
 
+    @_builtins.property
+    def terms(self) -> Global___ApprovalTerms:
+        """What exactly a signed approval is for; absent in one that was staged by an earlier version."""
+
     def __init__(
         self,
         *,
@@ -640,10 +726,11 @@ class Staging(_message.Message):
         approvals_required: _builtins.int = ...,
         approval_digest: _builtins.bytes = ...,
         published_epoch: _builtins.int = ...,
+        terms: Global___ApprovalTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "report", b"report", "staged_at", b"staged_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "report", b"report", "staged_at", b"staged_at", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_digest", b"approval_digest", "approvals", b"approvals", "approvals_required", b"approvals_required", "as_of", b"as_of", "base_generation", b"base_generation", "delivery_bytes", b"delivery_bytes", "delivery_sha256", b"delivery_sha256", "file_name", b"file_name", "list_id", b"list_id", "mode", b"mode", "published_epoch", b"published_epoch", "report", b"report", "staged_at", b"staged_at", "staged_by", b"staged_by", "staging_id", b"staging_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_digest", b"approval_digest", "approvals", b"approvals", "approvals_required", b"approvals_required", "as_of", b"as_of", "base_generation", b"base_generation", "delivery_bytes", b"delivery_bytes", "delivery_sha256", b"delivery_sha256", "file_name", b"file_name", "list_id", b"list_id", "mode", b"mode", "published_epoch", b"published_epoch", "report", b"report", "staged_at", b"staged_at", "staged_by", b"staged_by", "staging_id", b"staging_id", "state", b"state", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -786,22 +873,28 @@ class ApproveRequest(_message.Message):
     STAGING_ID_FIELD_NUMBER: _builtins.int
     APPROVAL_DIGEST_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
     staging_id: _builtins.str
     """Which."""
     approval_digest: _builtins.bytes
     """The approval_digest of the report that the approver saw, 32 bytes."""
     note: _builtins.str
     """A note for the record, at most 1,000 characters."""
+    envelope: _builtins.bytes
+    """A DSSE envelope, JSON: the approver's signature over the terms. At most 16 KiB. Empty only where approvals need not
+    be signed; the caller then is the approver.
+    """
     def __init__(
         self,
         *,
         staging_id: _builtins.str = ...,
         approval_digest: _builtins.bytes = ...,
         note: _builtins.str = ...,
+        envelope: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_digest", b"approval_digest", "note", b"note", "staging_id", b"staging_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_digest", b"approval_digest", "envelope", b"envelope", "note", b"note", "staging_id", b"staging_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -955,6 +1048,7 @@ class RollBackRequest(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ACCEPT_GATES_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
     """The list."""
     generation: _builtins.int
@@ -963,6 +1057,12 @@ class RollBackRequest(_message.Message):
     """Why. At most 1,000 characters."""
     validate_only: _builtins.bool
     """Check only."""
+    @_builtins.property
+    def accept_gates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Gates that are not met and accepted all the same, by name. There is one, withdrawn: entries that the body withdrew
+        since would be on the list again. The reason is required then.
+        """
+
     def __init__(
         self,
         *,
@@ -970,10 +1070,11 @@ class RollBackRequest(_message.Message):
         generation: _builtins.int = ...,
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        accept_gates: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "list_id", b"list_id", "reason", b"reason", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_gates", b"accept_gates", "generation", b"generation", "list_id", b"list_id", "reason", b"reason", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1307,7 +1408,7 @@ class HistoryEvent(_message.Message):
     """The epoch that it made."""
     act: _builtins.str
     """What: publish, roll-back, suppress, lift-suppression, withdraw-entries, withdraw-list, define-list,
-    activate-policy, compact.
+    activate-policy, enrol-approver, revoke-approver, compact.
     """
     list_id: _builtins.str
     """The list, or empty."""
@@ -1413,7 +1514,7 @@ class Feed(_message.Message):
     name: _builtins.str
     """Its name."""
     kind: _builtins.str
-    """What kind of body it reads: ncmec, stopncii, tech-against-terrorism or threatexchange."""
+    """What kind of body it reads: exchange, ncmec, stopncii, tech-against-terrorism or threatexchange."""
     list_id: _builtins.str
     """The list that it delivers to."""
     running: _builtins.bool

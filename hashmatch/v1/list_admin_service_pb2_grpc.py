@@ -132,7 +132,8 @@ class ListAdminServiceServicer:
 
     def Stage(self, request_iterator, context):
         """Takes in a delivery: parses it, quarantines what is unsound, writes sealed segments that nobody is served from yet,
-        and reports. The first message is the header, the others are the bytes of the delivery in order.
+        and reports. The first message is the header, the others are the bytes of the delivery in order. A server cannot tell
+        a call that broke off from one that ended, so the delivery's SHA-256 is in the header, or the last message is the end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,7 +154,8 @@ class ListAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Approve(self, request, context):
-        """Records that the caller, who must not be the one who staged, saw the report and agrees.
+        """Records that somebody, who must not be the one who staged, saw the report and agrees: whoever signed the envelope,
+        or, where approvals need not be signed, the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +176,8 @@ class ListAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RollBack(self, request, context):
-        """Publishes an earlier generation that is still retained, under a new number.
+        """Publishes an earlier generation that is still retained, under a new number. GATE_NOT_MET if that brings back what was
+        withdrawn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,20 +39,25 @@ class ListAdminServiceStub:
     """Creates a list, or changes what is stated about it. A new list serves nothing until a generation is published."""
     Stage: _grpc.StreamUnaryMultiCallable[_list_admin_service_pb2.StageRequest, _list_admin_service_pb2.StageResponse]
     """Takes in a delivery: parses it, quarantines what is unsound, writes sealed segments that nobody is served from yet,
-    and reports. The first message is the header, the others are the bytes of the delivery in order.
+    and reports. The first message is the header, the others are the bytes of the delivery in order. A server cannot tell
+    a call that broke off from one that ended, so the delivery's SHA-256 is in the header, or the last message is the end.
     """
     GetStaging: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.GetStagingRequest, _list_admin_service_pb2.GetStagingResponse]
     """Tells about a staged generation and its vetting report."""
     ListStagings: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.ListStagingsRequest, _list_admin_service_pb2.ListStagingsResponse]
     """Pages through the staged generations that are neither published nor discarded."""
     Approve: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.ApproveRequest, _list_admin_service_pb2.ApproveResponse]
-    """Records that the caller, who must not be the one who staged, saw the report and agrees."""
+    """Records that somebody, who must not be the one who staged, saw the report and agrees: whoever signed the envelope,
+    or, where approvals need not be signed, the caller.
+    """
     Publish: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.PublishRequest, _list_admin_service_pb2.PublishResponse]
     """Verifies the segments by reading them back, then makes the generation visible in one step."""
     DiscardStaging: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.DiscardStagingRequest, _list_admin_service_pb2.DiscardStagingResponse]
     """Drops a staged generation."""
     RollBack: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.RollBackRequest, _list_admin_service_pb2.RollBackResponse]
-    """Publishes an earlier generation that is still retained, under a new number."""
+    """Publishes an earlier generation that is still retained, under a new number. GATE_NOT_MET if that brings back what was
+    withdrawn.
+    """
     Suppress: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.SuppressRequest, _list_admin_service_pb2.SuppressResponse]
     """Leaves the opinions on the given hashes out of every answer, at once, also after later deliveries."""
     LiftSuppression: _grpc.UnaryUnaryMultiCallable[_list_admin_service_pb2.LiftSuppressionRequest, _list_admin_service_pb2.LiftSuppressionResponse]
@@ -83,20 +88,25 @@ class ListAdminServiceAsyncStub(ListAdminServiceStub):
     """Creates a list, or changes what is stated about it. A new list serves nothing until a generation is published."""
     Stage: _aio.StreamUnaryMultiCallable[_list_admin_service_pb2.StageRequest, _list_admin_service_pb2.StageResponse]  # type: ignore[assignment]
     """Takes in a delivery: parses it, quarantines what is unsound, writes sealed segments that nobody is served from yet,
-    and reports. The first message is the header, the others are the bytes of the delivery in order.
+    and reports. The first message is the header, the others are the bytes of the delivery in order. A server cannot tell
+    a call that broke off from one that ended, so the delivery's SHA-256 is in the header, or the last message is the end.
     """
     GetStaging: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.GetStagingRequest, _list_admin_service_pb2.GetStagingResponse]  # type: ignore[assignment]
     """Tells about a staged generation and its vetting report."""
     ListStagings: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.ListStagingsRequest, _list_admin_service_pb2.ListStagingsResponse]  # type: ignore[assignment]
     """Pages through the staged generations that are neither published nor discarded."""
     Approve: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.ApproveRequest, _list_admin_service_pb2.ApproveResponse]  # type: ignore[assignment]
-    """Records that the caller, who must not be the one who staged, saw the report and agrees."""
+    """Records that somebody, who must not be the one who staged, saw the report and agrees: whoever signed the envelope,
+    or, where approvals need not be signed, the caller.
+    """
     Publish: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.PublishRequest, _list_admin_service_pb2.PublishResponse]  # type: ignore[assignment]
     """Verifies the segments by reading them back, then makes the generation visible in one step."""
     DiscardStaging: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.DiscardStagingRequest, _list_admin_service_pb2.DiscardStagingResponse]  # type: ignore[assignment]
     """Drops a staged generation."""
     RollBack: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.RollBackRequest, _list_admin_service_pb2.RollBackResponse]  # type: ignore[assignment]
-    """Publishes an earlier generation that is still retained, under a new number."""
+    """Publishes an earlier generation that is still retained, under a new number. GATE_NOT_MET if that brings back what was
+    withdrawn.
+    """
     Suppress: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.SuppressRequest, _list_admin_service_pb2.SuppressResponse]  # type: ignore[assignment]
     """Leaves the opinions on the given hashes out of every answer, at once, also after later deliveries."""
     LiftSuppression: _aio.UnaryUnaryMultiCallable[_list_admin_service_pb2.LiftSuppressionRequest, _list_admin_service_pb2.LiftSuppressionResponse]  # type: ignore[assignment]
@@ -136,7 +146,8 @@ class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_list_admin_service_pb2.StageResponse, _abc.Awaitable[_list_admin_service_pb2.StageResponse]]:
         """Takes in a delivery: parses it, quarantines what is unsound, writes sealed segments that nobody is served from yet,
-        and reports. The first message is the header, the others are the bytes of the delivery in order.
+        and reports. The first message is the header, the others are the bytes of the delivery in order. A server cannot tell
+        a call that broke off from one that ended, so the delivery's SHA-256 is in the header, or the last message is the end.
         """
 
     @_abc_1.abstractmethod
@@ -161,7 +172,9 @@ class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _list_admin_service_pb2.ApproveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_list_admin_service_pb2.ApproveResponse, _abc.Awaitable[_list_admin_service_pb2.ApproveResponse]]:
-        """Records that the caller, who must not be the one who staged, saw the report and agrees."""
+        """Records that somebody, who must not be the one who staged, saw the report and agrees: whoever signed the envelope,
+        or, where approvals need not be signed, the caller.
+        """
 
     @_abc_1.abstractmethod
     def Publish(
@@ -185,7 +198,9 @@ class ListAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _list_admin_service_pb2.RollBackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_list_admin_service_pb2.RollBackResponse, _abc.Awaitable[_list_admin_service_pb2.RollBackResponse]]:
-        """Publishes an earlier generation that is still retained, under a new number."""
+        """Publishes an earlier generation that is still retained, under a new number. GATE_NOT_MET if that brings back what was
+        withdrawn.
+        """
 
     @_abc_1.abstractmethod
     def Suppress(

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashmatch/v1/list_service.proto\x12\x0chashmatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\"L\n\x0e\x41lgorithmCount\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\x0e\n\x06hashes\x18\x02 \x01(\x04\"\xee\x01\n\x0eListDefinition\x12\x0f\n\x07list_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12(\n\x06nature\x18\x04 \x01(\x0e\x32\x18.hashmatch.v1.ListNature\x12\x0e\n\x06scheme\x18\x05 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x06 \x01(\t\x12*\n\x07max_age\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x10maximum_distance\x18\x08 \x01(\rH\x00\x88\x01\x01\x42\x13\n\x11_maximum_distance\"\xf7\x01\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06\x63ounts\x18\x05 \x03(\x0b\x32\x1c.hashmatch.v1.AlgorithmCount\x12&\n\x07vetting\x18\x06 \x01(\x0b\x32\x15.hashmatch.v1.Vetting\x12\x17\n\x0f\x64\x65livery_sha256\x18\x07 \x01(\x0c\"\x9a\x01\n\x08HashList\x12\x30\n\ndefinition\x18\x01 \x01(\x0b\x32\x1c.hashmatch.v1.ListDefinition\x12,\n\ngeneration\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.Generation\x12.\n\tfreshness\x18\x03 \x01(\x0b\x32\x1b.hashmatch.v1.ListFreshness\"9\n\x10ListListsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x11ListListsResponse\x12%\n\x05lists\x18\x01 \x03(\x0b\x32\x16.hashmatch.v1.HashList\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"!\n\x0eGetListRequest\x12\x0f\n\x07list_id\x18\x01 \x01(\t\"F\n\x0fGetListResponse\x12$\n\x04list\x18\x01 \x01(\x0b\x32\x16.hashmatch.v1.HashList\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x32\xa3\x01\n\x0bListService\x12L\n\tListLists\x12\x1e.hashmatch.v1.ListListsRequest\x1a\x1f.hashmatch.v1.ListListsResponse\x12\x46\n\x07GetList\x12\x1c.hashmatch.v1.GetListRequest\x1a\x1d.hashmatch.v1.GetListResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhashmatch/v1/list_service.proto\x12\x0chashmatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\"L\n\x0e\x41lgorithmCount\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\x0e\n\x06hashes\x18\x02 \x01(\x04\"\xe4\x02\n\x0eListDefinition\x12\x0f\n\x07list_id\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12(\n\x06nature\x18\x04 \x01(\x0e\x32\x18.hashmatch.v1.ListNature\x12\x0e\n\x06scheme\x18\x05 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x06 \x01(\t\x12*\n\x07max_age\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x10maximum_distance\x18\x08 \x01(\rH\x00\x88\x01\x01\x12 \n\x13minimum_asked_share\x18\t \x01(\x01H\x01\x88\x01\x01\x12!\n\x14minimum_listed_share\x18\n \x01(\x01H\x02\x88\x01\x01\x42\x13\n\x11_maximum_distanceB\x16\n\x14_minimum_asked_shareB\x17\n\x15_minimum_listed_share\"\xf7\x01\n\nGeneration\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x61s_of\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06\x63ounts\x18\x05 \x03(\x0b\x32\x1c.hashmatch.v1.AlgorithmCount\x12&\n\x07vetting\x18\x06 \x01(\x0b\x32\x15.hashmatch.v1.Vetting\x12\x17\n\x0f\x64\x65livery_sha256\x18\x07 \x01(\x0c\"\x9a\x01\n\x08HashList\x12\x30\n\ndefinition\x18\x01 \x01(\x0b\x32\x1c.hashmatch.v1.ListDefinition\x12,\n\ngeneration\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.Generation\x12.\n\tfreshness\x18\x03 \x01(\x0b\x32\x1b.hashmatch.v1.ListFreshness\"9\n\x10ListListsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x11ListListsResponse\x12%\n\x05lists\x18\x01 \x03(\x0b\x32\x16.hashmatch.v1.HashList\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"!\n\x0eGetListRequest\x12\x0f\n\x07list_id\x18\x01 \x01(\t\"F\n\x0fGetListResponse\x12$\n\x04list\x18\x01 \x01(\x0b\x32\x16.hashmatch.v1.HashList\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x32\xa3\x01\n\x0bListService\x12L\n\tListLists\x12\x1e.hashmatch.v1.ListListsRequest\x1a\x1f.hashmatch.v1.ListListsResponse\x12\x46\n\x07GetList\x12\x1c.hashmatch.v1.GetListRequest\x1a\x1d.hashmatch.v1.GetListResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,19 +37,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALGORITHMCOUNT']._serialized_start=141
   _globals['_ALGORITHMCOUNT']._serialized_end=217
   _globals['_LISTDEFINITION']._serialized_start=220
-  _globals['_LISTDEFINITION']._serialized_end=458
-  _globals['_GENERATION']._serialized_start=461
-  _globals['_GENERATION']._serialized_end=708
-  _globals['_HASHLIST']._serialized_start=711
-  _globals['_HASHLIST']._serialized_end=865
-  _globals['_LISTLISTSREQUEST']._serialized_start=867
-  _globals['_LISTLISTSREQUEST']._serialized_end=924
-  _globals['_LISTLISTSRESPONSE']._serialized_start=926
-  _globals['_LISTLISTSRESPONSE']._serialized_end=1024
-  _globals['_GETLISTREQUEST']._serialized_start=1026
-  _globals['_GETLISTREQUEST']._serialized_end=1059
-  _globals['_GETLISTRESPONSE']._serialized_start=1061
-  _globals['_GETLISTRESPONSE']._serialized_end=1131
-  _globals['_LISTSERVICE']._serialized_start=1134
-  _globals['_LISTSERVICE']._serialized_end=1297
+  _globals['_LISTDEFINITION']._serialized_end=576
+  _globals['_GENERATION']._serialized_start=579
+  _globals['_GENERATION']._serialized_end=826
+  _globals['_HASHLIST']._serialized_start=829
+  _globals['_HASHLIST']._serialized_end=983
+  _globals['_LISTLISTSREQUEST']._serialized_start=985
+  _globals['_LISTLISTSREQUEST']._serialized_end=1042
+  _globals['_LISTLISTSRESPONSE']._serialized_start=1044
+  _globals['_LISTLISTSRESPONSE']._serialized_end=1142
+  _globals['_GETLISTREQUEST']._serialized_start=1144
+  _globals['_GETLISTREQUEST']._serialized_end=1177
+  _globals['_GETLISTRESPONSE']._serialized_start=1179
+  _globals['_GETLISTRESPONSE']._serialized_end=1249
+  _globals['_LISTSERVICE']._serialized_start=1252
+  _globals['_LISTSERVICE']._serialized_end=1415
 # @@protoc_insertion_point(module_scope)

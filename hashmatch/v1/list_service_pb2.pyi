@@ -61,6 +61,8 @@ class ListDefinition(_message.Message):
     JURISDICTION_FIELD_NUMBER: _builtins.int
     MAX_AGE_FIELD_NUMBER: _builtins.int
     MAXIMUM_DISTANCE_FIELD_NUMBER: _builtins.int
+    MINIMUM_ASKED_SHARE_FIELD_NUMBER: _builtins.int
+    MINIMUM_LISTED_SHARE_FIELD_NUMBER: _builtins.int
     list_id: _builtins.str
     """1 to 63 characters of a-z, 0-9, '.', '_' and '-', starting with a letter or digit."""
     body: _builtins.str
@@ -74,8 +76,16 @@ class ListDefinition(_message.Message):
     jurisdiction: _builtins.str
     """The jurisdiction of its labels where an entry gives none."""
     maximum_distance: _builtins.int
-    """The largest distance at which a PDQ code counts as near one of this list, 0 to 31: 0 for equality alone. Not given for
+    """The largest distance at which a PDQ code, or that of a frame, counts as near one of this list, 0 to 31: 0 for equality alone. Not given for
     the server's own limit, which holds in any case.
+    """
+    minimum_asked_share: _builtins.float
+    """The smallest share of the usable frames of a video asked about that must be near frames of a listed video for the two
+    to match: more than 0, at most 1. Not given for 0.8, the published one.
+    """
+    minimum_listed_share: _builtins.float
+    """The smallest share of the listed video's usable frames that must be near frames asked about, 0 to 1. Not given for 0:
+    a clip of a listed video matches it.
     """
     @_builtins.property
     def max_age(self) -> _duration_pb2.Duration:
@@ -92,14 +102,25 @@ class ListDefinition(_message.Message):
         jurisdiction: _builtins.str = ...,
         max_age: _duration_pb2.Duration | None = ...,
         maximum_distance: _builtins.int | None = ...,
+        minimum_asked_share: _builtins.float | None = ...,
+        minimum_listed_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance", "max_age", b"max_age", "maximum_distance", b"maximum_distance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance", "_minimum_asked_share", b"_minimum_asked_share", "_minimum_listed_share", b"_minimum_listed_share", "max_age", b"max_age", "maximum_distance", b"maximum_distance", "minimum_asked_share", b"minimum_asked_share", "minimum_listed_share", b"minimum_listed_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance", "body", b"body", "jurisdiction", b"jurisdiction", "list_id", b"list_id", "max_age", b"max_age", "maximum_distance", b"maximum_distance", "nature", b"nature", "scheme", b"scheme", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance", "_minimum_asked_share", b"_minimum_asked_share", "_minimum_listed_share", b"_minimum_listed_share", "body", b"body", "jurisdiction", b"jurisdiction", "list_id", b"list_id", "max_age", b"max_age", "maximum_distance", b"maximum_distance", "minimum_asked_share", b"minimum_asked_share", "minimum_listed_share", b"minimum_listed_share", "nature", b"nature", "scheme", b"scheme", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum_distance: _TypeAlias = _typing.Literal["maximum_distance"]  # noqa: Y015
     _WhichOneofArgType__maximum_distance: _TypeAlias = _typing.Literal["_maximum_distance", b"_maximum_distance"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_asked_share: _TypeAlias = _typing.Literal["minimum_asked_share"]  # noqa: Y015
+    _WhichOneofArgType__minimum_asked_share: _TypeAlias = _typing.Literal["_minimum_asked_share", b"_minimum_asked_share"]  # noqa: Y015
+    _WhichOneofReturnType__minimum_listed_share: _TypeAlias = _typing.Literal["minimum_listed_share"]  # noqa: Y015
+    _WhichOneofArgType__minimum_listed_share: _TypeAlias = _typing.Literal["_minimum_listed_share", b"_minimum_listed_share"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum_distance) -> _WhichOneofReturnType__maximum_distance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_asked_share) -> _WhichOneofReturnType__minimum_asked_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_listed_share) -> _WhichOneofReturnType__minimum_listed_share | None: ...
 
 Global___ListDefinition: _TypeAlias = ListDefinition  # noqa: Y015
 

@@ -24,47 +24,60 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hashmatch.v1 import common_pb2 as hashmatch_dot_v1_dot_common__pb2
+from hashmatch.v1 import receipt_pb2 as hashmatch_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hashmatch/v1/match_service.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\"\xb5\x01\n\nMatchScope\x12\x10\n\x08list_ids\x18\x01 \x03(\t\x12\x13\n\x0bmin_sources\x18\x02 \x01(\r\x12\x18\n\x10newer_than_epoch\x18\x03 \x01(\x04\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\x12\x19\n\x0cmax_distance\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07purpose\x18\x06 \x01(\tB\x0f\n\r_max_distance\"B\n\tMatchItem\x12\x11\n\treference\x18\x01 \x01(\t\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.hashmatch.v1.Hash\"d\n\x11\x42\x61tchMatchRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.hashmatch.v1.MatchItem\x12\'\n\x05scope\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\"\x94\x02\n\nHashResult\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12\'\n\x08opinions\x18\x04 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12\x12\n\nsuppressed\x18\x05 \x01(\x08\x12\x19\n\x11\x62\x65low_min_sources\x18\x06 \x01(\x08\x12)\n\x07natures\x18\x07 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"\xc8\x01\n\nItemResult\x12\x11\n\treference\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12*\n\tagreement\x18\x03 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12(\n\x06hashes\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.HashResult\x12)\n\x07natures\x18\x05 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"m\n\x12\x42\x61tchMatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.hashmatch.v1.ItemResult\x12,\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\"\\\n\nHashColumn\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\x12\x11\n\tqualities\x18\x03 \x01(\x0c\"w\n\x10\x42ulkMatchRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x63olumn\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.HashColumn\x12\'\n\x05scope\x18\x03 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\"\xba\x01\n\x07\x46inding\x12*\n\tagreement\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12\'\n\x08opinions\x18\x02 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"b\n\x11UndeterminedRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\"\x85\x02\n\x11\x42ulkMatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rmatch_indexes\x18\x03 \x03(\x07\x12\x17\n\x0f\x66inding_indexes\x18\x04 \x03(\x07\x12\'\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x15.hashmatch.v1.Finding\x12\x35\n\x0cundetermined\x18\x06 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedRange\x12,\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12\x11\n\tdistances\x18\x08 \x03(\r\"\xa3\x01\n\x0eSnapshotChange\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07list_id\x18\x03 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x06 \x01(\x04\x12\x0f\n\x07removed\x18\x07 \x01(\x04\")\n\x12GetSnapshotRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8c\x01\n\x13GetSnapshotResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\",\n\x15WatchSnapshotsRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8f\x01\n\x16WatchSnapshotsResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\x32\xe4\x02\n\x0cMatchService\x12O\n\nBatchMatch\x12\x1f.hashmatch.v1.BatchMatchRequest\x1a .hashmatch.v1.BatchMatchResponse\x12P\n\tBulkMatch\x12\x1e.hashmatch.v1.BulkMatchRequest\x1a\x1f.hashmatch.v1.BulkMatchResponse(\x01\x30\x01\x12R\n\x0bGetSnapshot\x12 .hashmatch.v1.GetSnapshotRequest\x1a!.hashmatch.v1.GetSnapshotResponse\x12]\n\x0eWatchSnapshots\x12#.hashmatch.v1.WatchSnapshotsRequest\x1a$.hashmatch.v1.WatchSnapshotsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hashmatch/v1/match_service.proto\x12\x0chashmatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19hashmatch/v1/common.proto\x1a\x1ahashmatch/v1/receipt.proto\"\xb5\x01\n\nMatchScope\x12\x10\n\x08list_ids\x18\x01 \x03(\t\x12\x13\n\x0bmin_sources\x18\x02 \x01(\r\x12\x18\n\x10newer_than_epoch\x18\x03 \x01(\x04\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\x12\x19\n\x0cmax_distance\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07purpose\x18\x06 \x01(\tB\x0f\n\r_max_distance\"B\n\tMatchItem\x12\x11\n\treference\x18\x01 \x01(\t\x12\"\n\x06hashes\x18\x02 \x03(\x0b\x32\x12.hashmatch.v1.Hash\"z\n\x11\x42\x61tchMatchRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.hashmatch.v1.MatchItem\x12\'\n\x05scope\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\x12\x14\n\x0cwant_receipt\x18\x03 \x01(\x08\"\x94\x02\n\nHashResult\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12\'\n\x08opinions\x18\x04 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12\x12\n\nsuppressed\x18\x05 \x01(\x08\x12\x19\n\x11\x62\x65low_min_sources\x18\x06 \x01(\x08\x12)\n\x07natures\x18\x07 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"\xc8\x01\n\nItemResult\x12\x11\n\treference\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0e\x32\x15.hashmatch.v1.Verdict\x12*\n\tagreement\x18\x03 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12(\n\x06hashes\x18\x04 \x03(\x0b\x32\x18.hashmatch.v1.HashResult\x12)\n\x07natures\x18\x05 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"\x95\x01\n\x12\x42\x61tchMatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.hashmatch.v1.ItemResult\x12,\n\x08snapshot\x18\x02 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12&\n\x07receipt\x18\x03 \x01(\x0b\x32\x15.hashmatch.v1.Receipt\"\\\n\nHashColumn\x12*\n\talgorithm\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Algorithm\x12\x0f\n\x07\x64igests\x18\x02 \x01(\x0c\x12\x11\n\tqualities\x18\x03 \x01(\x0c\"\x8d\x01\n\x10\x42ulkMatchRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x63olumn\x18\x02 \x01(\x0b\x32\x18.hashmatch.v1.HashColumn\x12\'\n\x05scope\x18\x03 \x01(\x0b\x32\x18.hashmatch.v1.MatchScope\x12\x14\n\x0cwant_receipt\x18\x04 \x01(\x08\"\xba\x01\n\x07\x46inding\x12*\n\tagreement\x18\x01 \x01(\x0e\x32\x17.hashmatch.v1.Agreement\x12\'\n\x08opinions\x18\x02 \x03(\x0b\x32\x15.hashmatch.v1.Opinion\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\x12)\n\x07natures\x18\x04 \x03(\x0e\x32\x18.hashmatch.v1.ListNature\"b\n\x11UndeterminedRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12/\n\x06\x63\x61uses\x18\x03 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedCause\"\xad\x02\n\x11\x42ulkMatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x15\n\rmatch_indexes\x18\x03 \x03(\x07\x12\x17\n\x0f\x66inding_indexes\x18\x04 \x03(\x07\x12\'\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x15.hashmatch.v1.Finding\x12\x35\n\x0cundetermined\x18\x06 \x03(\x0b\x32\x1f.hashmatch.v1.UndeterminedRange\x12,\n\x08snapshot\x18\x07 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12\x11\n\tdistances\x18\x08 \x03(\r\x12&\n\x07receipt\x18\t \x01(\x0b\x32\x15.hashmatch.v1.Receipt\"\xa3\x01\n\x0eSnapshotChange\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\x0cpublished_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07list_id\x18\x03 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x06 \x01(\x04\x12\x0f\n\x07removed\x18\x07 \x01(\x04\")\n\x12GetSnapshotRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8c\x01\n\x13GetSnapshotResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\",\n\x15WatchSnapshotsRequest\x12\x13\n\x0bsince_epoch\x18\x01 \x01(\x04\"\x8f\x01\n\x16WatchSnapshotsResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.hashmatch.v1.SnapshotInfo\x12-\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1c.hashmatch.v1.SnapshotChange\x12\x18\n\x10\x63hanges_complete\x18\x03 \x01(\x08\"\xaf\x01\n\x0bHitFeedback\x12 \n\x04hash\x18\x01 \x01(\x0b\x32\x12.hashmatch.v1.Hash\x12\x0f\n\x07list_id\x18\x02 \x01(\t\x12\x32\n\tjudgement\x18\x03 \x01(\x0e\x32\x1f.hashmatch.v1.FeedbackJudgement\x12+\n\x06reason\x18\x04 \x01(\x0e\x32\x1b.hashmatch.v1.DisputeReason\x12\x0c\n\x04note\x18\x05 \x01(\t\"U\n\x15ReportFeedbackRequest\x12+\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x19.hashmatch.v1.HitFeedback\x12\x0f\n\x07purpose\x18\x02 \x01(\t\"I\n\x16ReportFeedbackResponse\x12/\n\x08outcomes\x18\x01 \x03(\x0e\x32\x1d.hashmatch.v1.FeedbackOutcome*\x9c\x01\n\x11\x46\x65\x65\x64\x62\x61\x63kJudgement\x12\"\n\x1e\x46\x45\x45\x44\x42\x41\x43K_JUDGEMENT_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_JUDGEMENT_CONFIRMED\x10\x01\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_JUDGEMENT_DISPUTED\x10\x02\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_JUDGEMENT_WITHDRAWN\x10\x03*\xa6\x01\n\rDisputeReason\x12\x1e\n\x1a\x44ISPUTE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x44ISPUTE_REASON_OTHER_CONTENT\x10\x01\x12\x19\n\x15\x44ISPUTE_REASON_LAWFUL\x10\x02\x12\x1e\n\x1a\x44ISPUTE_REASON_WRONG_LABEL\x10\x03\x12\x18\n\x14\x44ISPUTE_REASON_OTHER\x10\x04*\xb6\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kOutcome\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_OUTCOME_RECORDED\x10\x01\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_OUTCOME_UNCHANGED\x10\x02\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_OUTCOME_NO_MATCH\x10\x03\x12#\n\x1f\x46\x45\x45\x44\x42\x41\x43K_OUTCOME_NOT_DETERMINED\x10\x04\x32\xc1\x03\n\x0cMatchService\x12O\n\nBatchMatch\x12\x1f.hashmatch.v1.BatchMatchRequest\x1a .hashmatch.v1.BatchMatchResponse\x12P\n\tBulkMatch\x12\x1e.hashmatch.v1.BulkMatchRequest\x1a\x1f.hashmatch.v1.BulkMatchResponse(\x01\x30\x01\x12R\n\x0bGetSnapshot\x12 .hashmatch.v1.GetSnapshotRequest\x1a!.hashmatch.v1.GetSnapshotResponse\x12]\n\x0eWatchSnapshots\x12#.hashmatch.v1.WatchSnapshotsRequest\x1a$.hashmatch.v1.WatchSnapshotsResponse0\x01\x12[\n\x0eReportFeedback\x12#.hashmatch.v1.ReportFeedbackRequest\x1a$.hashmatch.v1.ReportFeedbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hashmatch.v1.match_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MATCHSCOPE']._serialized_start=111
-  _globals['_MATCHSCOPE']._serialized_end=292
-  _globals['_MATCHITEM']._serialized_start=294
-  _globals['_MATCHITEM']._serialized_end=360
-  _globals['_BATCHMATCHREQUEST']._serialized_start=362
-  _globals['_BATCHMATCHREQUEST']._serialized_end=462
-  _globals['_HASHRESULT']._serialized_start=465
-  _globals['_HASHRESULT']._serialized_end=741
-  _globals['_ITEMRESULT']._serialized_start=744
-  _globals['_ITEMRESULT']._serialized_end=944
-  _globals['_BATCHMATCHRESPONSE']._serialized_start=946
-  _globals['_BATCHMATCHRESPONSE']._serialized_end=1055
-  _globals['_HASHCOLUMN']._serialized_start=1057
-  _globals['_HASHCOLUMN']._serialized_end=1149
-  _globals['_BULKMATCHREQUEST']._serialized_start=1151
-  _globals['_BULKMATCHREQUEST']._serialized_end=1270
-  _globals['_FINDING']._serialized_start=1273
-  _globals['_FINDING']._serialized_end=1459
-  _globals['_UNDETERMINEDRANGE']._serialized_start=1461
-  _globals['_UNDETERMINEDRANGE']._serialized_end=1559
-  _globals['_BULKMATCHRESPONSE']._serialized_start=1562
-  _globals['_BULKMATCHRESPONSE']._serialized_end=1823
-  _globals['_SNAPSHOTCHANGE']._serialized_start=1826
-  _globals['_SNAPSHOTCHANGE']._serialized_end=1989
-  _globals['_GETSNAPSHOTREQUEST']._serialized_start=1991
-  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2032
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2035
-  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2175
-  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_start=2177
-  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_end=2221
-  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_start=2224
-  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_end=2367
-  _globals['_MATCHSERVICE']._serialized_start=2370
-  _globals['_MATCHSERVICE']._serialized_end=2726
+  _globals['_FEEDBACKJUDGEMENT']._serialized_start=2864
+  _globals['_FEEDBACKJUDGEMENT']._serialized_end=3020
+  _globals['_DISPUTEREASON']._serialized_start=3023
+  _globals['_DISPUTEREASON']._serialized_end=3189
+  _globals['_FEEDBACKOUTCOME']._serialized_start=3192
+  _globals['_FEEDBACKOUTCOME']._serialized_end=3374
+  _globals['_MATCHSCOPE']._serialized_start=139
+  _globals['_MATCHSCOPE']._serialized_end=320
+  _globals['_MATCHITEM']._serialized_start=322
+  _globals['_MATCHITEM']._serialized_end=388
+  _globals['_BATCHMATCHREQUEST']._serialized_start=390
+  _globals['_BATCHMATCHREQUEST']._serialized_end=512
+  _globals['_HASHRESULT']._serialized_start=515
+  _globals['_HASHRESULT']._serialized_end=791
+  _globals['_ITEMRESULT']._serialized_start=794
+  _globals['_ITEMRESULT']._serialized_end=994
+  _globals['_BATCHMATCHRESPONSE']._serialized_start=997
+  _globals['_BATCHMATCHRESPONSE']._serialized_end=1146
+  _globals['_HASHCOLUMN']._serialized_start=1148
+  _globals['_HASHCOLUMN']._serialized_end=1240
+  _globals['_BULKMATCHREQUEST']._serialized_start=1243
+  _globals['_BULKMATCHREQUEST']._serialized_end=1384
+  _globals['_FINDING']._serialized_start=1387
+  _globals['_FINDING']._serialized_end=1573
+  _globals['_UNDETERMINEDRANGE']._serialized_start=1575
+  _globals['_UNDETERMINEDRANGE']._serialized_end=1673
+  _globals['_BULKMATCHRESPONSE']._serialized_start=1676
+  _globals['_BULKMATCHRESPONSE']._serialized_end=1977
+  _globals['_SNAPSHOTCHANGE']._serialized_start=1980
+  _globals['_SNAPSHOTCHANGE']._serialized_end=2143
+  _globals['_GETSNAPSHOTREQUEST']._serialized_start=2145
+  _globals['_GETSNAPSHOTREQUEST']._serialized_end=2186
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_start=2189
+  _globals['_GETSNAPSHOTRESPONSE']._serialized_end=2329
+  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_start=2331
+  _globals['_WATCHSNAPSHOTSREQUEST']._serialized_end=2375
+  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_start=2378
+  _globals['_WATCHSNAPSHOTSRESPONSE']._serialized_end=2521
+  _globals['_HITFEEDBACK']._serialized_start=2524
+  _globals['_HITFEEDBACK']._serialized_end=2699
+  _globals['_REPORTFEEDBACKREQUEST']._serialized_start=2701
+  _globals['_REPORTFEEDBACKREQUEST']._serialized_end=2786
+  _globals['_REPORTFEEDBACKRESPONSE']._serialized_start=2788
+  _globals['_REPORTFEEDBACKRESPONSE']._serialized_end=2861
+  _globals['_MATCHSERVICE']._serialized_start=3377
+  _globals['_MATCHSERVICE']._serialized_end=3826
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hashmatch.v1 import common_pb2 as _common_pb2
+from hashmatch.v1 import receipt_pb2 as _receipt_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,98 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FeedbackJudgement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackJudgementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackJudgement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_JUDGEMENT_UNSPECIFIED: _FeedbackJudgement.ValueType  # 0
+    """Not stated, which is an error."""
+    FEEDBACK_JUDGEMENT_CONFIRMED: _FeedbackJudgement.ValueType  # 1
+    """The file is what the list says."""
+    FEEDBACK_JUDGEMENT_DISPUTED: _FeedbackJudgement.ValueType  # 2
+    """It is not."""
+    FEEDBACK_JUDGEMENT_WITHDRAWN: _FeedbackJudgement.ValueType  # 3
+    """The caller takes back what it said."""
+
+class FeedbackJudgement(_FeedbackJudgement, metaclass=_FeedbackJudgementEnumTypeWrapper):
+    """What a caller says of a match."""
+
+FEEDBACK_JUDGEMENT_UNSPECIFIED: FeedbackJudgement.ValueType  # 0
+"""Not stated, which is an error."""
+FEEDBACK_JUDGEMENT_CONFIRMED: FeedbackJudgement.ValueType  # 1
+"""The file is what the list says."""
+FEEDBACK_JUDGEMENT_DISPUTED: FeedbackJudgement.ValueType  # 2
+"""It is not."""
+FEEDBACK_JUDGEMENT_WITHDRAWN: FeedbackJudgement.ValueType  # 3
+"""The caller takes back what it said."""
+Global___FeedbackJudgement: _TypeAlias = FeedbackJudgement  # noqa: Y015
+
+class _DisputeReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisputeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisputeReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPUTE_REASON_UNSPECIFIED: _DisputeReason.ValueType  # 0
+    """Not stated: for anything but a dispute."""
+    DISPUTE_REASON_OTHER_CONTENT: _DisputeReason.ValueType  # 1
+    """The file is something else than what is listed: the hash is near by chance, or was listed by mistake."""
+    DISPUTE_REASON_LAWFUL: _DisputeReason.ValueType  # 2
+    """The file is what is listed, and lawful where the caller is."""
+    DISPUTE_REASON_WRONG_LABEL: _DisputeReason.ValueType  # 3
+    """The file is unlawful, and the label is not the right one."""
+    DISPUTE_REASON_OTHER: _DisputeReason.ValueType  # 4
+    """Something else, which the note says."""
+
+class DisputeReason(_DisputeReason, metaclass=_DisputeReasonEnumTypeWrapper):
+    """Why a match is disputed."""
+
+DISPUTE_REASON_UNSPECIFIED: DisputeReason.ValueType  # 0
+"""Not stated: for anything but a dispute."""
+DISPUTE_REASON_OTHER_CONTENT: DisputeReason.ValueType  # 1
+"""The file is something else than what is listed: the hash is near by chance, or was listed by mistake."""
+DISPUTE_REASON_LAWFUL: DisputeReason.ValueType  # 2
+"""The file is what is listed, and lawful where the caller is."""
+DISPUTE_REASON_WRONG_LABEL: DisputeReason.ValueType  # 3
+"""The file is unlawful, and the label is not the right one."""
+DISPUTE_REASON_OTHER: DisputeReason.ValueType  # 4
+"""Something else, which the note says."""
+Global___DisputeReason: _TypeAlias = DisputeReason  # noqa: Y015
+
+class _FeedbackOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_OUTCOME_UNSPECIFIED: _FeedbackOutcome.ValueType  # 0
+    """Unknown."""
+    FEEDBACK_OUTCOME_RECORDED: _FeedbackOutcome.ValueType  # 1
+    """It is kept."""
+    FEEDBACK_OUTCOME_UNCHANGED: _FeedbackOutcome.ValueType  # 2
+    """It had been said before."""
+    FEEDBACK_OUTCOME_NO_MATCH: _FeedbackOutcome.ValueType  # 3
+    """The hash does not match in that list."""
+    FEEDBACK_OUTCOME_NOT_DETERMINED: _FeedbackOutcome.ValueType  # 4
+    """Whether it matches cannot be determined now: say it again later."""
+
+class FeedbackOutcome(_FeedbackOutcome, metaclass=_FeedbackOutcomeEnumTypeWrapper):
+    """What came of one of them."""
+
+FEEDBACK_OUTCOME_UNSPECIFIED: FeedbackOutcome.ValueType  # 0
+"""Unknown."""
+FEEDBACK_OUTCOME_RECORDED: FeedbackOutcome.ValueType  # 1
+"""It is kept."""
+FEEDBACK_OUTCOME_UNCHANGED: FeedbackOutcome.ValueType  # 2
+"""It had been said before."""
+FEEDBACK_OUTCOME_NO_MATCH: FeedbackOutcome.ValueType  # 3
+"""The hash does not match in that list."""
+FEEDBACK_OUTCOME_NOT_DETERMINED: FeedbackOutcome.ValueType  # 4
+"""Whether it matches cannot be determined now: say it again later."""
+Global___FeedbackOutcome: _TypeAlias = FeedbackOutcome  # noqa: Y015
 
 @_typing.final
 class MatchScope(_message.Message):
@@ -114,6 +208,9 @@ class BatchMatchRequest(_message.Message):
 
     ITEMS_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    WANT_RECEIPT_FIELD_NUMBER: _builtins.int
+    want_receipt: _builtins.bool
+    """Whether to sign a receipt for the answer. A server that gives none refuses with NO_RECEIPTS."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchItem]:
         """The items, at most 1,000; at least one."""
@@ -127,10 +224,11 @@ class BatchMatchRequest(_message.Message):
         *,
         items: _abc.Iterable[Global___MatchItem] | None = ...,
         scope: Global___MatchScope | None = ...,
+        want_receipt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "scope", b"scope", "want_receipt", b"want_receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +341,7 @@ class BatchMatchResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemResult]:
         """The answers, in request order."""
@@ -251,15 +350,20 @@ class BatchMatchResponse(_message.Message):
     def snapshot(self) -> _common_pb2.SnapshotInfo:
         """What they were given from: one snapshot for all."""
 
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.Receipt:
+        """The receipt, if one was wanted or every answer has one."""
+
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___ItemResult] | None = ...,
         snapshot: _common_pb2.SnapshotInfo | None = ...,
+        receipt: _receipt_pb2.Receipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "results", b"results", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,8 +408,11 @@ class BulkMatchRequest(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    WANT_RECEIPT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The caller's own number, returned as it is."""
+    want_receipt: _builtins.bool
+    """Whether to sign a receipt for the answer to this request. A server that gives none refuses with NO_RECEIPTS."""
     @_builtins.property
     def column(self) -> Global___HashColumn:
         """The hashes."""
@@ -320,10 +427,11 @@ class BulkMatchRequest(_message.Message):
         sequence: _builtins.int = ...,
         column: Global___HashColumn | None = ...,
         scope: Global___MatchScope | None = ...,
+        want_receipt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "scope", b"scope", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "scope", b"scope", "sequence", b"sequence", "want_receipt", b"want_receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,6 +525,7 @@ class BulkMatchResponse(_message.Message):
     UNDETERMINED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     DISTANCES_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The caller's own number."""
     count: _builtins.int
@@ -447,6 +556,10 @@ class BulkMatchResponse(_message.Message):
         callers who are told distances, otherwise empty.
         """
 
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.Receipt:
+        """The receipt, if one was wanted or every answer has one."""
+
     def __init__(
         self,
         *,
@@ -458,10 +571,11 @@ class BulkMatchResponse(_message.Message):
         undetermined: _abc.Iterable[Global___UndeterminedRange] | None = ...,
         snapshot: _common_pb2.SnapshotInfo | None = ...,
         distances: _abc.Iterable[_builtins.int] | None = ...,
+        receipt: _receipt_pb2.Receipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distances", b"distances", "finding_indexes", b"finding_indexes", "findings", b"findings", "match_indexes", b"match_indexes", "sequence", b"sequence", "snapshot", b"snapshot", "undetermined", b"undetermined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distances", b"distances", "finding_indexes", b"finding_indexes", "findings", b"findings", "match_indexes", b"match_indexes", "receipt", b"receipt", "sequence", b"sequence", "snapshot", b"snapshot", "undetermined", b"undetermined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -628,3 +742,95 @@ class WatchSnapshotsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchSnapshotsResponse: _TypeAlias = WatchSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class HitFeedback(_message.Message):
+    """What a caller says of one hash in one list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_FIELD_NUMBER: _builtins.int
+    LIST_ID_FIELD_NUMBER: _builtins.int
+    JUDGEMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    list_id: _builtins.str
+    """The list that it matched in."""
+    judgement: Global___FeedbackJudgement.ValueType
+    """Whether the match is right."""
+    reason: Global___DisputeReason.ValueType
+    """Of a dispute, why."""
+    note: _builtins.str
+    """For the operator, at most 500 characters. No hash, no content, no name."""
+    @_builtins.property
+    def hash(self) -> _common_pb2.Hash:
+        """The hash, as it was asked about."""
+
+    def __init__(
+        self,
+        *,
+        hash: _common_pb2.Hash | None = ...,
+        list_id: _builtins.str = ...,
+        judgement: Global___FeedbackJudgement.ValueType = ...,
+        reason: Global___DisputeReason.ValueType = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "judgement", b"judgement", "list_id", b"list_id", "note", b"note", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitFeedback: _TypeAlias = HitFeedback  # noqa: Y015
+
+@_typing.final
+class ReportFeedbackRequest(_message.Message):
+    """Feedback on matches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    purpose: _builtins.str
+    """What it is said for, as in MatchScope."""
+    @_builtins.property
+    def feedback(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitFeedback]:
+        """At most 100; at least one."""
+
+    def __init__(
+        self,
+        *,
+        feedback: _abc.Iterable[Global___HitFeedback] | None = ...,
+        purpose: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFeedbackRequest: _TypeAlias = ReportFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class ReportFeedbackResponse(_message.Message):
+    """What came of feedback."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedScalarFieldContainer[Global___FeedbackOutcome.ValueType]:
+        """One outcome for each, in request order."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___FeedbackOutcome.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFeedbackResponse: _TypeAlias = ReportFeedbackResponse  # noqa: Y015

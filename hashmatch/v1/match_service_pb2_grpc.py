@@ -55,6 +55,11 @@ class MatchServiceStub:
                 request_serializer=hashmatch_dot_v1_dot_match__service__pb2.WatchSnapshotsRequest.SerializeToString,
                 response_deserializer=hashmatch_dot_v1_dot_match__service__pb2.WatchSnapshotsResponse.FromString,
                 _registered_method=True)
+        self.ReportFeedback = channel.unary_unary(
+                '/hashmatch.v1.MatchService/ReportFeedback',
+                request_serializer=hashmatch_dot_v1_dot_match__service__pb2.ReportFeedbackRequest.SerializeToString,
+                response_deserializer=hashmatch_dot_v1_dot_match__service__pb2.ReportFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class MatchServiceServicer:
@@ -91,6 +96,14 @@ class MatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportFeedback(self, request, context):
+        """Takes what people found when they looked into matches: that one is right, or that it is wrong and why. It changes no
+        verdict. A caller has one word on a hash in a list; saying something else replaces it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +126,11 @@ def add_MatchServiceServicer_to_server(servicer, server):
                     servicer.WatchSnapshots,
                     request_deserializer=hashmatch_dot_v1_dot_match__service__pb2.WatchSnapshotsRequest.FromString,
                     response_serializer=hashmatch_dot_v1_dot_match__service__pb2.WatchSnapshotsResponse.SerializeToString,
+            ),
+            'ReportFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportFeedback,
+                    request_deserializer=hashmatch_dot_v1_dot_match__service__pb2.ReportFeedbackRequest.FromString,
+                    response_serializer=hashmatch_dot_v1_dot_match__service__pb2.ReportFeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +242,33 @@ class MatchService:
             '/hashmatch.v1.MatchService/WatchSnapshots',
             hashmatch_dot_v1_dot_match__service__pb2.WatchSnapshotsRequest.SerializeToString,
             hashmatch_dot_v1_dot_match__service__pb2.WatchSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashmatch.v1.MatchService/ReportFeedback',
+            hashmatch_dot_v1_dot_match__service__pb2.ReportFeedbackRequest.SerializeToString,
+            hashmatch_dot_v1_dot_match__service__pb2.ReportFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class MatchServiceStub:
     """Tells which lists are served, how old they are, and what changed since an epoch."""
     WatchSnapshots: _grpc.UnaryStreamMultiCallable[_match_service_pb2.WatchSnapshotsRequest, _match_service_pb2.WatchSnapshotsResponse]
     """Sends the snapshot at once and again at every new epoch, so that a caller can ask again about what it holds."""
+    ReportFeedback: _grpc.UnaryUnaryMultiCallable[_match_service_pb2.ReportFeedbackRequest, _match_service_pb2.ReportFeedbackResponse]
+    """Takes what people found when they looked into matches: that one is right, or that it is wrong and why. It changes no
+    verdict. A caller has one word on a hash in a list; saying something else replaces it.
+    """
 
 @_typing.type_check_only
 class MatchServiceAsyncStub(MatchServiceStub):
@@ -63,6 +67,10 @@ class MatchServiceAsyncStub(MatchServiceStub):
     """Tells which lists are served, how old they are, and what changed since an epoch."""
     WatchSnapshots: _aio.UnaryStreamMultiCallable[_match_service_pb2.WatchSnapshotsRequest, _match_service_pb2.WatchSnapshotsResponse]  # type: ignore[assignment]
     """Sends the snapshot at once and again at every new epoch, so that a caller can ask again about what it holds."""
+    ReportFeedback: _aio.UnaryUnaryMultiCallable[_match_service_pb2.ReportFeedbackRequest, _match_service_pb2.ReportFeedbackResponse]  # type: ignore[assignment]
+    """Takes what people found when they looked into matches: that one is right, or that it is wrong and why. It changes no
+    verdict. A caller has one word on a hash in a list; saying something else replaces it.
+    """
 
 class MatchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers whether hashes are on a vetted list. Content never reaches the service: only hashes do."""
@@ -102,5 +110,15 @@ class MatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_match_service_pb2.WatchSnapshotsResponse], _abc.AsyncIterator[_match_service_pb2.WatchSnapshotsResponse]]:
         """Sends the snapshot at once and again at every new epoch, so that a caller can ask again about what it holds."""
+
+    @_abc_1.abstractmethod
+    def ReportFeedback(
+        self,
+        request: _match_service_pb2.ReportFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_match_service_pb2.ReportFeedbackResponse, _abc.Awaitable[_match_service_pb2.ReportFeedbackResponse]]:
+        """Takes what people found when they looked into matches: that one is right, or that it is wrong and why. It changes no
+        verdict. A caller has one word on a hash in a list; saying something else replaces it.
+        """
 
 def add_MatchServiceServicer_to_server(servicer: MatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
