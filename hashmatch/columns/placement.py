@@ -80,6 +80,11 @@ def placements(digests: Digests, secret: PlacementSecret) -> Placements:
     return out
 
 
+def block_of(placed: int, blocks: int) -> int:
+    """The block, 0 to `blocks` - 1, of one placement."""
+    return (placed >> 32) * blocks >> 32
+
+
 def blocks_of(placed: Placements, blocks: int) -> npt.NDArray[np.int64]:
-    """The block, 0 to `blocks` - 1, of each placement: its upper half scaled, so that blocks follow placement order."""
+    """The block of each of (n,) placements: its upper half scaled, so that blocks follow placement order."""
     return ((placed >> _SHIFT) * np.uint64(blocks) >> _SHIFT).astype(np.int64)

@@ -9,6 +9,8 @@ import msgspec
 
 from hashmatch.columns.rows import SOURCE_KEY_DIGEST_SIZE
 
+_KEYS_READER = msgspec.msgpack.Decoder(list[str])
+
 
 def pack_source_keys(keys: Sequence[str]) -> bytes:
     """The payload for the keys of a row's entries, in the order of their statements; empty if none has a key."""
@@ -17,7 +19,7 @@ def pack_source_keys(keys: Sequence[str]) -> bytes:
 
 def unpack_source_keys(payload: bytes) -> list[str]:
     """The keys of a payload; none for the empty payload."""
-    return msgspec.msgpack.decode(payload, type=list[str]) if payload else []
+    return _KEYS_READER.decode(payload) if payload else []
 
 
 def source_key_digest(key: str) -> bytes:

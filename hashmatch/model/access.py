@@ -15,7 +15,8 @@ class Permission(NamedTuple):
     """What a caller may see. None stands for everything; whatever is not named does not exist for the caller.
 
     `distances` says whether distances are told, `full_opinions` whether labels, source keys and what follows from them
-    are. `since_epoch` is the epoch from which the caller may see this much: nothing counts as visible to it before.
+    are, `feedback` whether what callers said of matches is. `since_epoch` is the epoch from which the caller may see
+    this much: nothing counts as visible to it before.
     """
 
     lists: frozenset[str] | None = None
@@ -24,6 +25,7 @@ class Permission(NamedTuple):
     jurisdictions: frozenset[str] | None = None
     distances: bool = True
     full_opinions: bool = True
+    feedback: bool = True
     since_epoch: int = 0
 
     @property

@@ -60,7 +60,10 @@ EXACT_ALGORITHMS = frozenset({Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256, A
 PERCEPTUAL_ALGORITHMS = frozenset({Algorithm.PDQ, Algorithm.VPDQ, Algorithm.PHOTODNA})
 
 # Those that this server searches.
-SERVED_ALGORITHMS = EXACT_ALGORITHMS | {Algorithm.PDQ, Algorithm.PHOTODNA}
+SERVED_ALGORITHMS = EXACT_ALGORITHMS | PERCEPTUAL_ALGORITHMS
+
+# Those whose values are PDQ codes: of a picture, or of the frames of a video.
+PDQ_CODES = frozenset({Algorithm.PDQ, Algorithm.VPDQ})
 
 # The digests of no bytes at all. They stand on real lists by accident and would accuse every empty file.
 EMPTY_FILE_DIGESTS = {
@@ -77,8 +80,6 @@ EMPTY_FILE_DIGESTS = {
 # Published as the distance within which two PDQ codes are of one picture; also the largest that may be asked for.
 PDQ_MAXIMUM_DISTANCE = 31
 
-_PDQ_CODES = frozenset({Algorithm.PDQ, Algorithm.VPDQ})
-
 
 def is_degenerate(algorithm: Algorithm, digest: bytes) -> bool:
     """Whether a value carries no information, so that equality with it, or closeness to it, means nothing.
@@ -87,8 +88,8 @@ def is_degenerate(algorithm: Algorithm, digest: bytes) -> bool:
     repeats a single byte: flat and striped pictures come out so, and whatever is near them is near all of them.
     """
     if digest.count(digest[0]) == len(digest):
-        return digest[0] in (0x00, 0xFF) or algorithm in _PDQ_CODES
-    if algorithm in _PDQ_CODES:
+        return digest[0] in (0x00, 0xFF) or algorithm in PDQ_CODES
+    if algorithm in PDQ_CODES:
         ones = int.from_bytes(digest, "big").bit_count()
         return min(ones, 256 - ones) <= PDQ_MAXIMUM_DISTANCE
     return False

@@ -51,6 +51,21 @@ class ErrorReason(enum.StrEnum):
     INVALID_POLICY = enum.auto()
     POLICY_OUTDATED = enum.auto()
     BUDGET_EXHAUSTED = enum.auto()
+    PROPOSAL_REQUIRED = enum.auto()
+    PROPOSAL_NOT_FOUND = enum.auto()
+    PROPOSAL_CLOSED = enum.auto()
+    PROPOSAL_OUTDATED = enum.auto()
+    SIGNATURE_REQUIRED = enum.auto()
+    APPROVAL_MALFORMED = enum.auto()
+    APPROVAL_SIGNATURE_INVALID = enum.auto()
+    APPROVAL_FOR_ANOTHER_ACT = enum.auto()
+    APPROVER_NOT_ENROLLED = enum.auto()
+    APPROVER_REVOKED = enum.auto()
+    APPROVER_NOT_FOUND = enum.auto()
+    FEEDBACK_FULL = enum.auto()
+    AUDIT_UNAVAILABLE = enum.auto()
+    NO_RECEIPTS = enum.auto()
+    DELIVERY_INCOMPLETE = enum.auto()
 
 
 class HashmatchError(Exception):

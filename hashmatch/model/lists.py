@@ -9,6 +9,7 @@ import msgspec
 
 from hashmatch.model.algorithms import PDQ_MAXIMUM_DISTANCE
 from hashmatch.model.errors import invalid_field
+from hashmatch.model.videos import ASKED_SHARE, LISTED_SHARE
 
 LIST_ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 # What could be a digest in a text that is kept in plain: the shortest one has 32 digits.
@@ -53,6 +54,8 @@ class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator states about a list. `max_age` is in seconds; an older list gives no negatives.
 
     `maximum_distance` is that within which a PDQ code counts as near one of the list; None for the server's own limit.
+    A video matches one of the list if at least `minimum_asked_share` of its frames are near that one's, and at least
+    `minimum_listed_share` of that one's frames near its own.
     """
 
     list_id: str
@@ -63,6 +66,8 @@ class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
     scheme: str = ""
     jurisdiction: str = ""
     maximum_distance: int | None = None
+    minimum_asked_share: float = ASKED_SHARE
+    minimum_listed_share: float = LISTED_SHARE
 
     def validate(self) -> None:
         """Raise `HashmatchError` INVALID_FIELD for the first statement that is missing or out of range."""
@@ -77,6 +82,10 @@ class ListDefinition(msgspec.Struct, frozen=True, kw_only=True):
             raise invalid_field("max_age", "between one second and ten years; it must be stated")
         if self.maximum_distance is not None and not 0 <= self.maximum_distance <= PDQ_MAXIMUM_DISTANCE:
             raise invalid_field("maximum_distance", f"0 to {PDQ_MAXIMUM_DISTANCE}")
+        if not 0 < self.minimum_asked_share <= 1:
+            raise invalid_field("minimum_asked_share", "more than 0, at most 1")
+        if not 0 <= self.minimum_listed_share <= 1:
+            raise invalid_field("minimum_listed_share", "0 to 1")
 
 
 def check_list_id(list_id: str) -> None:

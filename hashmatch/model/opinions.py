@@ -6,12 +6,16 @@ import enum
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from hashmatch.model.feedback import FeedbackCounts
+from hashmatch.model.videos import SharedFrames
+
 
 class Statement(NamedTuple):
     """What a body states about an entry, as it lies in a segment. All texts are the body's own.
 
     `updated_on` is YYYY-MM-DD or empty. `since_generation` is the generation of the list in which this statement on
-    the hash first appeared; a parser leaves it 0 and the publisher fills it in.
+    the hash first appeared; a parser leaves it 0 and the publisher fills it in. On the frames of a video, `frames` is
+    how many usable ones the video has; otherwise 0.
     """
 
     label: str = ""
@@ -20,6 +24,7 @@ class Statement(NamedTuple):
     flags: tuple[str, ...] = ()
     updated_on: str = ""
     since_generation: int = 0
+    frames: int = 0
 
 
 # All that one list says of one hash: one statement for each entry that carries it. Empty for a hash that was removed.
@@ -55,7 +60,8 @@ class Opinion(NamedTuple):
 
     `since_epoch` is the epoch from which the opinion counts as visible. `position` is that of the statement in the
     list's set for the hash; it pairs statements with the source keys of their entries. `near` says that the listed
-    value is not equal to the asked one; `distance` how far it is, None where that is not told.
+    value is not equal to the asked one; `distance` how far it is, None where that is not told. `video` says of a video
+    how much of it is shared, `feedback` what callers said, where that is told.
     """
 
     list_id: str
@@ -66,3 +72,5 @@ class Opinion(NamedTuple):
     source_key: str = ""
     near: bool = False
     distance: int | None = None
+    video: SharedFrames | None = None
+    feedback: FeedbackCounts | None = None

@@ -90,12 +90,14 @@ class VettingReport(msgspec.Struct, frozen=True, kw_only=True):
 class VettingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator lets pass; beyond it, publishing takes an acceptance on the record.
 
+    `signatures_required` says whether approvals must be signed by enrolled approvers, and all acts need them.
     The fractions of added and removed hashes are of what the list has now. `maximum_disputed_fraction` is of the hashes
     that other lists say something comparable of, `maximum_near_duplicate_fraction` of the PDQ codes in the delivery,
     `maximum_superseded_fraction` of the fingerprints that were read.
     """
 
     approvals_required: int = 2
+    signatures_required: bool = False
     maximum_removed_fraction: float = 0.1
     maximum_added_fraction: float = 0.5
     maximum_quarantined_fraction: float = 0.01
