@@ -1,4 +1,4 @@
-"""The compiled loop that opens many sealed values with OpenSSL, without the interpreter's lock.
+"""The compiled loop that opens sealed values with OpenSSL.
 
 OpenSSL is called through the addresses of its functions, which the caller passes in: they differ from process to
 process, while the compiled code is kept between them.
@@ -71,3 +71,8 @@ def open_all(functions, cipher, additional, numbers, sealed, sealed_starts, plai
             plain[at : at + size] = 0
     plain_starts[numbers.shape[0]] = at
     return at
+
+
+# For a few values: whoever lets go of the interpreter's lock may wait a millisecond to get it back, which is many times
+# as long as it takes to open them.
+open_few = numba.njit(cache=True, boundscheck=False)(open_all.py_func)

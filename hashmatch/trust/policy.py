@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from hashmatch.model.access import Budget, Client, Permission, Policy
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.lists import LIST_ID_PATTERN, ListNature
+from hashmatch.model.prepared import prepared
 
 MAXIMUM_DOCUMENT = 256 * 1024
 MAXIMUM_CLIENTS = 1_000
@@ -58,15 +59,22 @@ class _ClientSection(_Section, frozen=True, kw_only=True):
     jurisdictions: Annotated[tuple[str, ...], Meta(min_length=1)]
     distances: bool = False
     opinions: Literal["brief", "full"] = "brief"
+    feedback: bool = False
     purposes: tuple[str, ...] = ()
     not_before: datetime.datetime | None = None
     not_after: datetime.datetime | None = None
     budget: _BudgetSection = _BudgetSection()
 
 
+@prepared
 class _Document(_Section, frozen=True, kw_only=True):
     version: Annotated[int, Meta(ge=1, le=1 << 53)]
     clients: dict[str, _ClientSection]
+
+
+def is_purpose(text: str) -> bool:
+    """Whether a text can be the purpose of a question: 1 to 63 characters of a-z 0-9 . _ -, in which no digest is."""
+    return _NAME.fullmatch(text) is not None
 
 
 def parse_policy(document: str, since_epochs: Mapping[str, int] | None = None) -> Policy:
@@ -80,6 +88,8 @@ def parse_policy(document: str, since_epochs: Mapping[str, int] | None = None) -
         stated = msgspec.convert(tomllib.loads(document), _Document)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"is not TOML: {error}") from None
+    except RecursionError:
+        raise PolicyError("is not TOML: values lie in values without end") from None
     except msgspec.ValidationError as error:
         raise PolicyError(str(error)) from None
     found = tuple(_problems(stated))
@@ -112,7 +122,7 @@ def _problems(document: _Document) -> Iterator[str]:
             values = getattr(section, field)
             if EVERYTHING in values and len(values) > 1:
                 yield f'{place}.{field}: "{EVERYTHING}" stands alone'
-        if not all(_NAME.fullmatch(purpose) for purpose in section.purposes):
+        if not all(map(is_purpose, section.purposes)):
             yield f"{place}.purposes: a purpose has 1 to 63 characters of a-z 0-9 . _ -"
         yield from _validity_problems(place, section)
         if section.budget.burst is not None and section.budget.hashes_per_second is None:
@@ -144,6 +154,7 @@ def _client(name: str, section: _ClientSection, since_epoch: int) -> Client:
         jurisdictions=None if EVERYTHING in section.jurisdictions else frozenset(section.jurisdictions),
         distances=section.distances,
         full_opinions=section.opinions == "full",
+        feedback=section.feedback,
         since_epoch=since_epoch,
     )
     budget = section.budget

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from hashmatch.trust import audit
-from hashmatch.trust.audit import AuditError, AuditLog, read_records
+from hashmatch.trust.answer_log import LogReading
+from hashmatch.trust.audit import AuditError, AuditLog
 from tests.support.clock import ManualClock
 
 
@@ -31,11 +32,11 @@ def path(tmp_path: Path, clock: ManualClock) -> Path:
 
 
 def acts(path: Path) -> list[str]:
-    return [record.act for record, _ in read_records(path)]
+    return [record.act for record in LogReading.of(path)]
 
 
 def test_records_say_what_was_done_and_follow_one_another(path: Path, clock: ManualClock):
-    records = [record for record, _ in read_records(path)]
+    records = list(LogReading.of(path))
     assert [record.sequence for record in records] == [1, 2, 3]
     assert [record.at for record in records] == [clock.wall - 3, clock.wall - 2, clock.wall - 1]
     assert records[1].details == {"list_id": "list-1", "epoch": 1}
@@ -56,6 +57,8 @@ def test_a_reopened_log_goes_on_where_it_ended(path: Path, clock: ManualClock):
     "tamper",
     [
         pytest.param(lambda lines: [lines[0].replace(b"ann", b"eve"), *lines[1:]], id="edited"),
+        pytest.param(lambda lines: [lines[0].replace(b"ann", b"a\xffn"), *lines[1:]], id="no text"),
+        pytest.param(lambda lines: [lines[0][:-1] + b',"x":' + b"[" * 9_999 + b"\n", *lines[1:]], id="without end"),
         pytest.param(lambda lines: [lines[0], lines[1].replace(b'"epoch":1', b'"epoch":9'), lines[2]], id="detail"),
         pytest.param(lambda lines: lines[1:], id="first taken out"),
         pytest.param(lambda lines: [lines[0], lines[2]], id="one taken out"),
@@ -70,7 +73,7 @@ def test_a_reopened_log_goes_on_where_it_ended(path: Path, clock: ManualClock):
 def test_a_log_that_was_changed_does_not_verify(path: Path, clock: ManualClock, tamper):
     path.write_bytes(b"".join(tamper(path.read_bytes().splitlines(keepends=True))))
     with pytest.raises(AuditError, match=r"record [12345] of the audit log"):
-        list(read_records(path))
+        list(LogReading.of(path))
     with pytest.raises(AuditError):
         AuditLog(path, clock)
 
@@ -80,7 +83,7 @@ def test_a_log_that_was_renumbered_does_not_verify(path: Path):
     renumbered = json.loads(lines[2]) | {"sequence": 2}
     path.write_bytes(lines[0] + json.dumps(renumbered).encode() + b"\n")
     with pytest.raises(AuditError, match="does not follow"):
-        list(read_records(path))
+        list(LogReading.of(path))
 
 
 @pytest.mark.parametrize("kept", [1, 20, -1])

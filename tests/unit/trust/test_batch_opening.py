@@ -41,9 +41,10 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("way")
-def test_values_open_in_order():
+@pytest.mark.parametrize("largest", [70_000, 300_000])
+def test_values_open_in_order(largest: int):
     numbers = [0, 1, 255, 256, 2**32 - 1, 2**40]
-    plain = [os.urandom(length) for length in (0, 1, 15, 16, 17, 70_000)]
+    plain = [os.urandom(length) for length in (0, 1, 15, 16, 17, largest)]
     opened = open_batch(KEY, numbers, [sealed(*each) for each in zip(numbers, plain, strict=True)], CONTEXT)
     assert opened.parts() == plain
     assert opened.good.all()
@@ -91,13 +92,19 @@ def test_both_ways_agree_also_on_damage(plain: list[bytes], data: st.DataObject)
             value[bit // 8] ^= 1 << (bit % 8)
     given_values = [bytes(each) for each in values]
     arguments = (KEY, range(len(values)), given_values, CONTEXT)
-    assert library.open(*arguments).parts() == batch_opening._one_by_one(*arguments).parts()
+    expected = batch_opening._one_by_one(*arguments).parts()
+    for few_bytes in (0, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batch_opening, "_FEW_BYTES", few_bytes)
+            assert library.open(*arguments).parts() == expected
 
 
-def test_a_library_that_opens_wrongly_is_not_used(monkeypatch):
+@pytest.mark.parametrize("way", ["open_all", "open_few"])
+def test_a_library_that_opens_wrongly_is_not_used(monkeypatch, way: str):
     """Whatever calls itself libcrypto has to open what was sealed, and nothing else, before it is trusted."""
+    compiled()
     batch_opening._library.cache_clear()
-    monkeypatch.setattr(batch_opening, "open_all", lambda *_: 0)
+    monkeypatch.setattr(batch_opening, way, lambda *_: 0)
     try:
         assert batch_opening._library() is None
     finally:

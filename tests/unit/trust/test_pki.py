@@ -25,9 +25,9 @@ def authority() -> Authority:
 
 def test_a_caller_has_one_uri_and_no_other_name(authority: Authority) -> None:
     issued = authority.issue_to_caller(URI, now=NOW, lifetime=DAY)
-    caller, expires_at = caller_in_certificate(issued.certificate)
+    caller = caller_in_certificate(issued.certificate)
     assert caller.name == URI
-    assert expires_at == (NOW + DAY).timestamp()
+    assert caller.expires_at == (NOW + DAY).timestamp()
     names = x509.load_pem_x509_certificate(issued.certificate).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )

@@ -24,6 +24,7 @@ natures = ["illegal", "test"]
 algorithms = ["md5", "pdq"]
 jurisdictions = ["NL", ""]
 distances = true
+feedback = true
 opinions = "full"
 purposes = ["upload", "rescan"]
 not_before = 2026-01-01T00:00:00Z
@@ -62,6 +63,7 @@ def test_a_document_says_who_may_see_what_for_what_how_much_and_when() -> None:
         jurisdictions=frozenset({"NL", ""}),
         distances=True,
         full_opinions=True,
+        feedback=True,
         since_epoch=5,
     )
     assert uploads.purposes == {"upload", "rescan"}
@@ -126,6 +128,7 @@ def test_a_list_is_seen_if_everything_about_it_is_permitted(stated: dict[str, ob
         ("hits_per_day = 100", "hits_a_day = 100", "hits_a_day"),
         ('opinions = "full"', 'opinions = "all"', "opinions"),
         ("version = 7", "version = ", "TOML"),
+        ("version = 7", "version = " + "[" * 9_999, "TOML"),
     ],
 )
 def test_a_document_with_a_mistake_is_none_and_the_mistake_is_named(old: str, new: str, named: str) -> None:
