@@ -72,12 +72,12 @@ class JsonRecordsParser:
         """Take one record. Raises `Refused` for one that is quarantined as a whole."""
         raise NotImplementedError
 
-    def moment(self, *values: Any) -> float:
-        """The time, in seconds since 1970, of the first of `values` that is one.
+    def moment(self, value: Any) -> float:
+        """The time that `value` is, in seconds since 1970.
 
-        Where none is, the latest time before: a record that says nothing of its time comes after those before it.
+        Where it is none, the latest time before: a record that says nothing of its time comes after those before it.
         """
-        found = next(filter(None, map(seconds_of, values)), 0.0)
+        found = seconds_of(value)
         self._latest = max(self._latest, found)
         return found or self._latest
 
@@ -130,6 +130,7 @@ class _Documents:
         self._marker = marker
         self._record_size = record_size
         self._events: Any = ijson.sendable_list()
+        # Without `use_float` its C code crashes the process on a number of some thousand digits.
         self._parser: Any = ijson.basic_parse_coro(self._events, multiple_values=True, use_float=True)
         # Records that were read and not yet handed out.
         self._ready: list[Record | Refused] = []

@@ -16,6 +16,8 @@ from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from hashmatch.formats._json_kernel import Nesting, whole_objects
 from hashmatch.formats.delivery import DeliveryError
@@ -128,7 +130,7 @@ class JsonStream:
         if byte != b"{":
             yield from self.scalar()
             return Elements(b"", [], "not-an-object")
-        while not len(bounds := whole_objects(self._text, self._at, _CUT_AT_ONCE, _ENOUGH_AT_ONCE)):
+        while not len(bounds := self._whole_objects()):
             if len(self._text) - self._at > self._limit:
                 yield from self._pass_brackets()
                 return Elements(b"", [], "record-too-large")
@@ -155,10 +157,22 @@ class JsonStream:
     def _pass_brackets(self) -> Reading[None]:
         """Pass an object or array, of any size, whose opening bracket comes next."""
         nesting = Nesting()
-        while (end := nesting.end(self._text, self._at)) < 0:
+        while (end := self._end_of(nesting)) < 0:
             self._at = len(self._text)
             yield from self._more("the document")
         self._at = end
+
+    def _end_of(self, nesting: Nesting) -> int:
+        try:
+            return nesting.end(self._text, self._at)
+        except ValueError:
+            raise self._malformed() from None
+
+    def _whole_objects(self) -> npt.NDArray[np.int64]:
+        try:
+            return whole_objects(self._text, self._at, _CUT_AT_ONCE, _ENOUGH_AT_ONCE)
+        except ValueError:
+            raise self._malformed() from None
 
     def _more(self, what: str) -> Reading[None]:
         if self._ended:

@@ -9,7 +9,7 @@ from hashmatch.formats._collector import Collector
 from hashmatch.formats._text import Blocks, TextDecoder
 from hashmatch.formats._values import Refused
 from hashmatch.formats.delivery import Chunk, DeliveryError
-from hashmatch.formats.profile import Profile
+from hashmatch.formats.profile import ColumnReference, Profile
 from hashmatch.formats.tables import Cell, Row, open_table
 
 
@@ -46,6 +46,13 @@ class TableParser:
         """Take one record, of the profile's columns in its order. Raises `Refused` to quarantine it as a whole."""
         raise NotImplementedError
 
+    def check_unfinished(self, cells: Sequence[Cell], column: ColumnReference) -> None:
+        """Look at a last record whose field of `column`, its last one, may have been cut.
+
+        Raises `Refused` if the record would then be about another entry, or do something else to it.
+        """
+        raise NotImplementedError
+
     def count_fingerprints(self, cells: Sequence[Cell]) -> int:
         """How many fingerprints a record that is refused as a whole would have had."""
         raise NotImplementedError
@@ -64,6 +71,8 @@ class TableParser:
             else:
                 self.tally.records += 1
                 try:
+                    for column in row.unfinished:
+                        self.check_unfinished(row.cells, column)
                     self.take_record(row.line, row.cells)
                 except Refused as refused:
                     self.collector.refuse(refused.reason, row.line, max(1, self.count_fingerprints(row.cells)))

@@ -15,7 +15,8 @@ from hashmatch.model.lists import MAXIMUM_TEXT
 
 Form = Literal["auto", "hex", "base64", "base32"]
 
-_TRUE = frozenset({"y", "yes", "t", "true", "1"})
+# What yes is written as.
+TRUE = frozenset({"y", "yes", "t", "true", "1"})
 _FALSE = frozenset({"n", "no", "f", "false", "0", ""})
 # Looking up a member of an enumeration costs more than decoding a digest.
 _PICTURE, _VIDEO = Algorithm.PDQ, Algorithm.VPDQ
@@ -26,7 +27,7 @@ _COUNT = re.compile(r"[0-9]{1,15}", re.ASCII)
 _WHOLE = 1 << 53
 _OFFSET_AND_Z = re.compile(r"[+-][0-9]{2}:?[0-9]{2}Z$", re.ASCII)
 # Ten digits last until 2286; more of them are milliseconds.
-_UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+_UNIX_SECONDS = re.compile(r"-?[0-9]{1,10}(?:\.[0-9]{1,20})?", re.ASCII)
 
 
 class Refused(Exception):  # noqa: N818
@@ -77,7 +78,7 @@ def truth_of(text: str) -> bool:
     folded = text.casefold()
     if folded in _FALSE:
         return False
-    if folded in _TRUE:
+    if folded in TRUE:
         return True
     raise Refused("bad-boolean")
 
@@ -158,7 +159,7 @@ def _moment_of(text: str, date_format: str) -> datetime:
     if date_format == "unix":
         if not _UNIX_SECONDS.fullmatch(text):
             raise ValueError
-        return datetime.fromtimestamp(int(text), UTC)
+        return datetime.fromtimestamp(float(text), UTC)
     return datetime.strptime(text, date_format)  # noqa: DTZ007
 
 

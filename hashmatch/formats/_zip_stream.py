@@ -31,6 +31,8 @@ _IN_EXTRA = 0xFFFF_FFFF
 _MAXIMUM_MEMBERS = 1_000
 # How the names of files begin that come along: those that explain, and those that systems hide.
 _BESIDES = (b"readme", b".")
+# The tables of makers, systems and products that NIST packs beside NSRLFile.txt, and the number of the release.
+_OF_NSRL = frozenset((b"nsrlmfg.txt", b"nsrlos.txt", b"nsrlprod.txt", b"version.txt"))
 # They are expanded only to be checked, and count for nothing in what a delivery may expand to.
 _MAXIMUM_BESIDES = 16 << 20
 # What the end record of zip64 may have besides what it must have.
@@ -61,7 +63,9 @@ class _Member:
     def is_delivery(self) -> bool:
         """Whether it is the file that the archive was made for."""
         base = self.name.rpartition(b"/")[2].lower()
-        return not (self.name.endswith(b"/") or self.name.startswith(b"__MACOSX/") or base.startswith(_BESIDES))
+        if self.name.endswith(b"/") or self.name.startswith(b"__MACOSX/"):
+            return False
+        return not base.startswith(_BESIDES) and base not in _OF_NSRL
 
 
 def inflate(decompressor: zlib._Decompress, data: bytes, piece: int) -> Iterator[bytes]:

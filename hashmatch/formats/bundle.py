@@ -7,15 +7,16 @@ the same bytes, and the same state of it in another store the same statements an
 by whom a bundle was made.
 
 How a bundle is read: what is stated is what the bundle says, also where that is nothing; what the importer states is
-not used. A bundle of which a line cannot be read, or whose counts or digest do not agree, is refused as a whole: an
-edited digit would be a fingerprint of something else. A fingerprint that cannot be served is refused alone, as
-everywhere. The digest tells damage, not forgery.
+not used. A bundle of which a line cannot be read or says more than other formats let one say (of a key, of flags), or
+whose counts or digest do not agree, is refused as a whole: an edited digit would be a fingerprint of something else. A
+fingerprint that cannot be served is refused alone, as everywhere. The digest tells damage, not forgery.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -23,13 +24,17 @@ import msgspec
 from hashmatch.formats._collector import Collector, Limits
 from hashmatch.formats._text import Blocks
 from hashmatch.formats._values import Refused, algorithm_of, at_most, digest_of
+from hashmatch.formats._videos import add_video
 from hashmatch.formats.delivery import Chunk, DeliveryError, ParserOptions
 from hashmatch.model.algorithms import Algorithm
-from hashmatch.model.lists import ListDefinition
+from hashmatch.model.lists import MAXIMUM_TEXT, ListDefinition
 from hashmatch.model.opinions import Statement
+from hashmatch.model.prepared import prepared
+from hashmatch.model.videos import MAXIMUM_FRAMES
 
 VERSION = 1
 MAXIMUM_LINE = 16 << 20
+MAXIMUM_FLAGS = 64
 _BEGINNING = b'{"hashmatch_bundle":'
 
 # (algorithm, digest, number of a statement)
@@ -37,6 +42,7 @@ Fingerprint = tuple[Algorithm, bytes, int]
 _Stated = tuple[str, str, str, tuple[str, ...], str]
 
 
+@prepared
 class BundleHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the first line says. `as_of` is in seconds since 1970, `generation` the exporter's own number."""
 
@@ -54,6 +60,15 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     hashes: tuple[tuple[str, str, int], ...] | None = None
     counts: tuple[int, int, int] | None = None
     sha256: str = ""
+
+    @property
+    def kinds(self) -> int:
+        """Of how many kinds the line is."""
+        return (
+            (self.statement is not None)
+            + bool(self.key or self.hashes is not None)
+            + bool(self.sha256 or self.counts is not None)
+        )
 
 
 def recognises(head: bytes) -> bool:
@@ -136,6 +151,8 @@ class BundleParser:
             decoded: Any = self._decode(line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise self._damaged("a line cannot be read") from None
+        if decoded.kinds > 1:
+            raise self._damaged("a line is of several kinds")
         if decoded.counts is not None:
             self._end(decoded.counts, decoded.sha256)
             return
@@ -154,24 +171,44 @@ class BundleParser:
                 at_most(text, "value-too-long")
         except Refused:
             raise self._damaged("a statement is too long") from None
+        if len(flags) > MAXIMUM_FLAGS:
+            raise self._damaged("a statement has too many flags")
+        if updated_on and not _is_date(updated_on):
+            raise self._damaged("a statement has a date that is none")
         said = Statement(label, scheme, jurisdiction, flags, updated_on)
         self._numbers.append(self._collector.number(said, self.tally.records))
 
     def _take_entry(self, key: str, hashes: tuple[tuple[str, str, int], ...]) -> None:
         self.tally.records += 1
         record = self.tally.records
+        if len(key) > MAXIMUM_TEXT:
+            raise self._damaged("a key is too long")
         taken = 0
+        # By what is stated of it, the frames of the video that the entry has: how many there are is stated with each.
+        videos: dict[int, dict[bytes, None]] = {}
         for name, text, number in hashes:
             if not 0 <= number < len(self._numbers):
                 raise self._damaged("a statement is missing")
             try:
                 algorithm = algorithm_of(name, {})
-                digest = digest_of(algorithm, text, "hex")
+                is_frame = algorithm is Algorithm.VPDQ
+                digest = digest_of(Algorithm.PDQ if is_frame else algorithm, text, "hex")
+                if is_frame and not key:
+                    raise Refused("key-missing")
             except Refused as refused:
                 self._collector.refuse(refused.reason, record)
                 continue
-            self._collector.add(algorithm, digest, self._numbers[number], record)
             taken += 1
+            if not is_frame:
+                self._collector.add(algorithm, digest, self._numbers[number], record)
+            elif digest in videos.setdefault(number, {}):
+                raise self._damaged("a frame of a video stands there twice")
+            else:
+                videos[number][digest] = None
+        for number, codes in videos.items():
+            if len(codes) > MAXIMUM_FRAMES:
+                raise self._damaged("a video has too many frames")
+            add_video(self._collector, codes, self.statements[self._numbers[number]], record)
         if key and taken:
             self._collector.add_key(record, key)
 
@@ -185,6 +222,13 @@ class BundleParser:
 
     def _damaged(self, problem: str) -> DeliveryError:
         return DeliveryError(f"the bundle is damaged: {problem}", record=self.tally.records + 1)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _header_of(line: bytes) -> BundleHeader:

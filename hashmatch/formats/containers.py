@@ -29,6 +29,10 @@ else:
 
 # So much is expanded at once.
 PIECE = 262_144
+# So much is given to a decompressor at once: behind each member and frame it copies what is left.
+_FED = 16_384
+# Tools write an empty one at the end, or one to be skipped before each frame.
+_MAXIMUM_EMPTY = 1_000
 # The longest of the signatures by which containers are told.
 _SIGNATURE = 4
 # Tools that compress in parallel write frames of their own, which others skip, ahead of Zstandard's; their first byte
@@ -157,19 +161,42 @@ class Container:
         yield piece
 
 
+class _Members:
+    """Counts members or frames that follow on each other and expand to nothing."""
+
+    def __init__(self) -> None:
+        self.expanded = False
+        self._empty = 0
+
+    def end(self) -> None:
+        """One has ended. Raises `DeliveryError` if too many did without having `expanded`."""
+        self._empty = 0 if self.expanded else self._empty + 1
+        self.expanded = False
+        if self._empty > _MAXIMUM_EMPTY:
+            raise DeliveryError(f"the container is damaged: more than {_MAXIMUM_EMPTY} parts of it hold nothing")
+
+
 class GzipStream:
     """Expands gzip, of one member or several."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_FORMAT)
+        self._members = _Members()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes, cut anywhere."""
+        for start in range(0, len(data), _FED):
+            yield from self._expand(data[start : start + _FED])
+
+    def _expand(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._member.eof:
+                self._members.end()
                 self._member = zlib.decompressobj(_GZIP_FORMAT)
             try:
-                yield from inflate(self._member, data, PIECE)
+                for piece in inflate(self._member, data, PIECE):
+                    self._members.expanded = True
+                    yield piece
             except zlib.error:
                 raise DeliveryError("the gzip container is damaged, or something stands behind its end") from None
             data = self._member.unused_data
@@ -185,11 +212,17 @@ class ZstandardStream:
 
     def __init__(self) -> None:
         self._frame = _frame()
+        self._frames = _Members()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes, cut anywhere."""
+        for start in range(0, len(data), _FED):
+            yield from self._expand(data[start : start + _FED])
+
+    def _expand(self, data: bytes) -> Iterator[bytes]:
         while data or not (self._frame.needs_input or self._frame.eof):
             if self._frame.eof:
+                self._frames.end()
                 self._frame = _frame()
             try:
                 piece = self._frame.decompress(data, PIECE)
@@ -197,6 +230,7 @@ class ZstandardStream:
                 raise DeliveryError("the Zstandard container is damaged, or something stands behind its end") from None
             data = self._frame.unused_data if self._frame.eof else b""
             if piece:
+                self._frames.expanded = True
                 yield piece
 
     def finish(self) -> None:

@@ -10,6 +10,7 @@ How a row is read:
   and the label is what the importer states.
 * A row that is shorter than the header lacks the fields at its end: they are blank. A row that is longer is refused,
   unless what is too much is blank.
+* A last row without a line end may have been cut: it may not lack fields, nor end with the key or a blank `Baseline`.
 * A flag that says neither yes nor no is refused alone, and so are a text and a fingerprint that cannot be read. A
   `Baseline` that says neither refuses its row.
 """
@@ -24,7 +25,7 @@ from hashmatch.formats._table_records import TableParser
 from hashmatch.formats._text import head_text
 from hashmatch.formats._values import Refused, at_most, decoded, digest_of, truth_of
 from hashmatch.formats.delivery import ParserOptions
-from hashmatch.formats.profile import HashColumn, Profile
+from hashmatch.formats.profile import ColumnReference, HashColumn, Profile
 from hashmatch.formats.tables import Cell, is_separator_hint
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement
@@ -94,6 +95,11 @@ class IcseParser(TableParser):
             taken += 1
         if taken:
             self.collector.add_key(record, key)
+
+    def check_unfinished(self, cells: Sequence[Cell], column: ColumnReference) -> None:
+        """Refuse a record that may be about another key, or have lost its label."""
+        if column == _KEY or (column == _BASELINE and not _row_of(cells)[_BASELINE]):
+            raise Refused("unfinished-row")
 
     def count_fingerprints(self, cells: Sequence[Cell]) -> int:
         """How many of the hashes of a row are not blank."""

@@ -11,6 +11,8 @@ How an entry is read:
 * A fingerprint that cannot be read or is of a type that is not served is refused alone; so is a timestamp that cannot
   be read, and then the entry counts as older than every dated state of it.
 * An entry of which no fingerprint can be read changes nothing: what it stated before still stands.
+* Entries stand in groups, `images` and `videos`, named in any case. What is named like an entry and stands elsewhere is
+  refused: nobody knows what it means there, and a withdrawal may not vanish.
 * What other members said of a fingerprint is a flag of its entry: `affirmative-feedback:TYPE` or
   `negative-feedback:TYPE`.
 """
@@ -38,6 +40,7 @@ KEY_SEPARATOR = "/"
 MAXIMUM_FLAGS = 64
 
 _GROUPS = frozenset({f"{NAMESPACE} images", f"{NAMESPACE} videos"})
+_PAGING = f"{NAMESPACE} paging"
 # The elements that are records, and whether they withdraw the entry.
 _KINDS = {"image": False, "video": False, "deletedImage": True, "deletedVideo": True}
 _RECORDS = {f"{NAMESPACE} {kind}": withdraws for kind, withdraws in _KINDS.items()}
@@ -70,6 +73,7 @@ _ALGORITHMS = {"pdna": Algorithm.PHOTODNA}
 _NOT_SERVED = frozenset({"netclean", "tmkpdqf", "videntifier", "ssvhpdna", "ssvhsaferhash"})
 # In any case, because what is not recognised as a withdrawal would go on being served.
 _RECORDS_IN_ANY_CASE = {name.lower(): withdraws for name, withdraws in _RECORDS.items()}
+_LOCAL_NAMES = frozenset(kind.lower() for kind in _KINDS)
 
 
 @dataclass(slots=True)
@@ -146,23 +150,27 @@ class NcmecParser:
 
     def start_group(self, name: str, attributes: dict[str, str]) -> None:
         """Take an element right inside the root."""
-        if name in _GROUPS:
+        holds_entries = name.lower() in _GROUPS
+        if not holds_entries and _is_named_like_an_entry(name):
+            self._take(_Entry(), None)
+        elif holds_entries or ("count" in attributes and name.lower() != _PAGING):
             count = attributes.get("count", "")
             is_number = count.isascii() and count.isdecimal() and len(count) < 16
             self._declared = None if self._declared is None or not is_number else self._declared + int(count)
 
     def take_record(self, group: str, name: str, parts: list[Part]) -> None:
         """Take an element two levels inside the root."""
-        if group not in _GROUPS:
-            return
-        withdraws = _RECORDS.get(name)
-        if withdraws is None:
-            withdraws = _RECORDS_IN_ANY_CASE.get(name.lower())
-        self._take(_entry_of(parts), withdraws)
+        if group.lower() in _GROUPS:
+            withdraws = _RECORDS.get(name)
+            if withdraws is None:
+                withdraws = _RECORDS_IN_ANY_CASE.get(name.lower())
+            self._take(_entry_of(parts), withdraws)
+        elif group.lower() != _PAGING and _is_named_like_an_entry(name):
+            self._take(_entry_of(parts), None)
 
     def take_plain(self, group: str, text: str, start: int) -> int:
         """Take entries as the body writes them, of which others have said nothing."""
-        if group not in _GROUPS:
+        if group.lower() not in _GROUPS:
             return start
         while match := _PLAIN_ENTRY(text, start):
             kind, member, timestamp, entry_id, classification, fingerprints = match.group(1, 2, 3, 4, 5, 6)
@@ -247,6 +255,11 @@ def _entry_of(parts: list[Part]) -> _Entry:
                 if kind in _FEEDBACK:
                     entry.feedback.add(f"{_FEEDBACK[kind]}:{_bare(said.get('type', ''))}")
     return entry
+
+
+def _is_named_like_an_entry(name: str) -> bool:
+    """Whether an element has the name of one that is an entry, in any case and namespace."""
+    return name.rpartition(" ")[2].lower() in _LOCAL_NAMES
 
 
 def _key_of(entry: _Entry) -> str:

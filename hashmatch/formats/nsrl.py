@@ -40,7 +40,10 @@ _JOURNAL_VERSIONS = 18
 _COLUMNS_V3 = {"sha1": Algorithm.SHA1, "sha256": Algorithm.SHA256, "md5": Algorithm.MD5}
 # `FILE` is a table, in some editions a view.
 _TABLE_V3 = "FILE"
-_ROWS_AT_ONCE = 16_384
+# A text of so many bytes is no digest, whatever white space stands around it. SQLite cuts longer ones: a view makes a
+# megabyte of nothing, and many rows are held at once.
+_TOO_LONG = 128
+_ROWS_AT_ONCE = 4_096
 _PERMITTED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION})
 # Steps of SQLite's machine: some ten a row, and a row takes some hundred bytes.
 _STEPS_PER_CALL = 100_000
@@ -74,19 +77,19 @@ class _KnownGood:
             self.tally.quarantine(reason, record)
         self._refused.clear()
 
-    def _column(self, algorithm: Algorithm, texts: Sequence[object], records: Sequence[int]) -> Column | None:
+    def _column(self, algorithm: Algorithm, texts: Sequence[bytes], records: Sequence[int]) -> Column | None:
         """The digests of texts, of which those that cannot be read are refused; None if there are none."""
         self.tally.read += len(texts)
         size = algorithm.digest_size
         try:
             digests = np.frombuffer(_unhexlified(texts, 2 * size), np.uint8).reshape(-1, size)
-        except (ValueError, TypeError):
+        except ValueError:
             digests = None
         if digests is None or _any_unsound(algorithm, digests):
             digests = np.frombuffer(b"".join(self._one_by_one(algorithm, texts, records)), np.uint8).reshape(-1, size)
         return Column(algorithm, digests.copy(), statements=0) if len(digests) else None
 
-    def _one_by_one(self, algorithm: Algorithm, texts: Sequence[object], records: Sequence[int]) -> Iterator[bytes]:
+    def _one_by_one(self, algorithm: Algorithm, texts: Sequence[bytes], records: Sequence[int]) -> Iterator[bytes]:
         for text, record in zip(texts, records, strict=True):
             try:
                 yield digest_of(algorithm, _as_text(text), "hex")
@@ -143,9 +146,13 @@ class NsrlCsvParser(_KnownGood):
         for record, line in enumerate(lines, self._line + 1):
             if not line or line == b"\r":
                 continue
+            # Looked at first, because a part of such a line may have been refused before the rest of it came.
+            if len(line) > LONGEST_LINE:
+                self._refuse("line-too-long", record)
+                continue
             hashes = _hashes_of(line)
             if hashes is None:
-                self._refuse("not-hex" if len(line) <= LONGEST_LINE else "line-too-long", record)
+                self._refuse("not-hex", record)
                 continue
             sha1.append(hashes[0])
             md5.append(hashes[1])
@@ -214,12 +221,16 @@ class NsrlSqliteParser(_KnownGood):
         if page_size * pages > self._size:
             raise DeliveryError("truncated: the database has fewer bytes than it says")
         _confine(database, self._size)
+        database.text_factory = bytes
         empty = database.execute(f'SELECT * FROM "{_TABLE_V3}" LIMIT 0')  # noqa: S608 - the name is ours
         names = {column[0].lower() for column in empty.description}
         algorithms = [(name, algorithm) for name, algorithm in _COLUMNS_V3.items() if name in names]
         if not algorithms:
             raise DeliveryError(f"the table {_TABLE_V3} has no hashes")
-        listed = ", ".join(name for name, _ in algorithms)
+        # Each is named once: what a view computes may be something else each time. As a blob, because a text would end
+        # at a NUL; in UTF-16 a character takes two bytes. Then as a text again, which is given as UTF-8.
+        cut = f"CAST(substr(CAST({{}} AS BLOB), 1, {2 * _TOO_LONG}) AS TEXT)"
+        listed = ", ".join(cut.format(name) for name, _ in algorithms)
         query = f'SELECT {listed} FROM "{_TABLE_V3}"'  # noqa: S608 - the names are ours
         rows = database.execute(query)
         while batch := rows.fetchmany(_ROWS_AT_ONCE):
@@ -227,7 +238,7 @@ class NsrlSqliteParser(_KnownGood):
             self.tally.records += len(batch)
             columns = []
             for place, (_, algorithm) in enumerate(algorithms):
-                held = [(row[place], record) for record, row in enumerate(batch, first) if row[place] not in (None, "")]
+                held = [(row[place], record) for record, row in enumerate(batch, first) if row[place]]
                 column = self._column(algorithm, [text for text, _ in held], [record for _, record in held])
                 if column is not None:
                     columns.append(column)
@@ -236,9 +247,9 @@ class NsrlSqliteParser(_KnownGood):
             if columns:
                 yield Chunk(tuple(columns))
 
-    def _refuse_empty_rows(self, batch: Sequence[Sequence[object]], first: int) -> None:
+    def _refuse_empty_rows(self, batch: Sequence[Sequence[bytes | None]], first: int) -> None:
         for record, row in enumerate(batch, first):
-            if all(value in (None, "") for value in row):
+            if not any(row):
                 self.tally.read += 1
                 self._refused.append((record, "no-fingerprint"))
 
@@ -282,15 +293,10 @@ def _hashes_of(line: bytes) -> tuple[bytes, bytes] | None:
     return parts[1], parts[3]
 
 
-def _unhexlified(texts: Sequence[object], digits: int) -> bytes:
-    """The bytes of texts that have so many digits each. Raises `ValueError` or `TypeError`."""
-    if not texts:
-        return b""
-    if isinstance(texts[0], bytes):
-        joined: bytes | str = b"".join(texts)  # type: ignore[arg-type]
-    else:
-        joined = "".join(texts)  # type: ignore[arg-type]
-    if len(joined) != digits * len(texts) or any(len(text) != digits for text in texts):  # type: ignore[arg-type]
+def _unhexlified(texts: Sequence[bytes], digits: int) -> bytes:
+    """The bytes of texts that have so many digits each. Raises `ValueError`."""
+    joined = b"".join(texts)
+    if len(joined) != digits * len(texts) or any(len(text) != digits for text in texts):
         raise ValueError
     return binascii.unhexlify(joined)
 
@@ -304,9 +310,7 @@ def _any_unsound(algorithm: Algorithm, digests: np.ndarray) -> bool:
     return bool(flat.any() or (digests == empty).all(axis=1).any())
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("latin-1").strip()
-    if isinstance(value, str):
-        return value.strip()
-    raise Refused("bad-value")
+def _as_text(value: bytes) -> str:
+    if len(value) >= _TOO_LONG:
+        raise Refused("bad-value")
+    return value.decode("latin-1").strip()

@@ -17,6 +17,7 @@ from hashmatch.formats.delivery import DeliveryError
 from hashmatch.model.algorithms import Algorithm, algorithm_named
 from hashmatch.model.errors import ErrorReason
 from hashmatch.model.lists import MAXIMUM_TEXT
+from hashmatch.model.prepared import prepared
 
 MAXIMUM_PROFILE = 65_536
 
@@ -100,6 +101,7 @@ class DateColumn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                     raise ValueError("a date format needs the year, the month and the day")
 
 
+@prepared
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The layout of a table and what its columns mean."""
 

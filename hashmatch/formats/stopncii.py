@@ -32,7 +32,9 @@ from hashmatch.model.algorithms import Algorithm
 
 SCHEME = "stopncii"
 
-_SIGNALS = {"imagepdq": Algorithm.PDQ, "videomd5": Algorithm.MD5, "imagemd5": Algorithm.MD5}
+# As the body spells them, which is how they stand in keys.
+_SIGNALS = {"ImagePDQ": Algorithm.PDQ, "VideoMD5": Algorithm.MD5, "ImageMD5": Algorithm.MD5}
+_SPELLINGS = {signal.casefold(): signal for signal in _SIGNALS}
 _NOT_SERVED = frozenset({"videotmk", "text", "url"})
 _GONE = frozenset({"withdrawn", "deleted"})
 # With the kind of the signal and a colon; fewer digits than the shortest hash has.
@@ -57,12 +59,14 @@ class StopNciiParser(JsonRecordsParser):
 
     def take_record(self, number: int, record: Record) -> None:
         """Take one record. Raises `Refused` for one that is quarantined as a whole."""
-        signal = text_in(record, "signalType")
-        if signal.casefold() in _NOT_SERVED:
+        folded = text_in(record, "signalType").casefold()
+        if folded in _NOT_SERVED:
             raise Refused("algorithm-not-served")
-        if signal.casefold() not in _SIGNALS:
+        # A record in another spelling is about the same entry.
+        signal = _SPELLINGS.get(folded)
+        if signal is None:
             raise Refused("unknown-algorithm")
-        algorithm = _SIGNALS[signal.casefold()]
+        algorithm = _SIGNALS[signal]
         text = plain_text(record.get("hashValue"))
         if not text:
             raise Refused("no-fingerprint")

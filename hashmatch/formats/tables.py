@@ -17,20 +17,23 @@ from hashmatch.formats._values import Refused, text_of
 from hashmatch.formats.delivery import DeliveryError
 from hashmatch.formats.profile import ColumnReference, Profile
 
-# Texts are stripped of white space around them. Only JSON has lists.
-Cell = str | list[str]
+# Texts are stripped of white space around them. Only JSON has lists, and values that no text stands for: what is wrong
+# with one is held in its cell, for whoever reads that.
+Cell = str | list[str] | Refused
 
 
 class Row(NamedTuple):
     """One record: the cells of the columns that the profile refers to, in its order, or why there are none.
 
-    `line` is the number, from 1, of the line on which the record begins; `lines` is how many it takes up.
+    `line` is the number, from 1, of the line on which the record begins; `lines` is how many it takes up. `unfinished`
+    are the profile's columns, mostly one or none, of a last field behind which nothing says that it is whole.
     """
 
     line: int
     cells: Sequence[Cell]
     lines: int = 1
     refusal: str = ""
+    unfinished: tuple[ColumnReference, ...] = ()
 
 
 class RowReader(Protocol):
@@ -62,12 +65,16 @@ class DelimitedRows:
 
     A quotation mark in the wrong place can swallow rows up to the next one. A refused row that spans several lines
     therefore counts once a line: each of them may have been a record.
+
+    A last row without a line end may have been cut: where it lacks fields it was, and otherwise only its last field can
+    have been.
     """
 
     def __init__(self, profile: Profile, record_size: int) -> None:
         self._columns = profile.columns
         self._has_header = profile.header
         self._fills_short_rows = profile.short_rows == "blank"
+        self._quotation = profile.quotation
         self._lines = _Lines(record_size)
         self._source = _LineSource(record_size)
         quoting: dict[str, Any] = {"quotechar": profile.quotation} if profile.quotation else {"quoting": csv.QUOTE_NONE}
@@ -88,8 +95,9 @@ class DelimitedRows:
         return self._read()
 
     def finish(self) -> Iterator[Row]:
-        """Take the end of the table. Raises `DeliveryError` if a quoted field or the header is missing its end."""
-        self._source.queue.extend(self._lines.rest())
+        """Take the end of the table. Raises `DeliveryError` if a quoted field, a row or the header lacks its end."""
+        self._source.last_line = self._lines.rest()
+        self._source.queue.extend(self._source.last_line)
         self._source.ended = True
         yield from self._read()
         if not self._positions:
@@ -127,11 +135,20 @@ class DelimitedRows:
 
     def _row(self, first: int, lines: int, fields: list[str]) -> Row:
         missing = self._width - len(fields)
+        unfinished: tuple[ColumnReference, ...] = ()
+        if self._source.is_unfinished:
+            if missing > 0:
+                raise DeliveryError("truncated: the last line is not whole", record=first)
+            if not missing and not self._source.ends_with(self._quotation):
+                unfinished = self._columns_at(self._width - 1)
         if missing > 0 and self._fills_short_rows:
             fields += [""] * missing
         elif missing > 0 or (missing < 0 and self._has_header and any(map(str.strip, fields[self._width :]))):
             return Row(first, (), lines, "ragged-row")
-        return Row(first, [fields[position].strip() for position in self._positions], lines)
+        return Row(first, [fields[position].strip() for position in self._positions], lines, unfinished=unfinished)
+
+    def _columns_at(self, position: int) -> tuple[ColumnReference, ...]:
+        return tuple(column for column, at in zip(self._columns, self._positions, strict=True) if at == position)
 
     def _locate_columns(self, header: list[str]) -> None:
         names = [name.strip().casefold() for name in header]
@@ -154,10 +171,14 @@ class DelimitedRows:
 
 
 class JsonLines:
-    """Reads a JSON object a line. A key that is missing or null is blank, and numbers are their own text."""
+    """Reads a JSON object a line. A key that is missing or null is blank, and whole numbers are their own text.
+
+    A fraction is one of seconds: in the column of dates it is its own text, elsewhere it is none.
+    """
 
     def __init__(self, profile: Profile, record_size: int) -> None:
-        self._paths = [tuple(str(column).split(".")) for column in profile.columns]
+        dated = profile.updated_on.column if profile.updated_on else None
+        self._paths = [(tuple(str(column).split(".")), column == dated) for column in profile.columns]
         self._lines = _Lines(record_size)
         self._decoder = msgspec.json.Decoder()
         self.line = 0
@@ -192,7 +213,7 @@ class JsonLines:
             raise Refused("not-json") from None
         if not isinstance(document, dict):
             raise Refused("not-an-object")
-        return [_cell_at(document, path) for path in self._paths]
+        return [_cell_at(document, path, dated=dated) for path, dated in self._paths]
 
 
 def is_separator_hint(fields: Sequence[str]) -> bool:
@@ -200,16 +221,19 @@ def is_separator_hint(fields: Sequence[str]) -> bool:
     return len(fields) <= 2 and fields[:1] == ["sep="] and not "".join(fields[1:]).strip()
 
 
-def _cell_at(value: Any, path: tuple[str, ...]) -> Cell:
+def _cell_at(value: Any, path: tuple[str, ...], *, dated: bool) -> Cell:
     for key in path:
         if value is None:
             break
         if not isinstance(value, dict):
-            raise Refused("bad-value")
+            return Refused("bad-value")
         value = value.get(key)
-    if isinstance(value, list):
-        return [text_of(each) for each in value]
-    return text_of(value)
+    try:
+        if isinstance(value, list):
+            return [text_of(each) for each in value]
+        return text_of(value)
+    except Refused as refused:
+        return repr(value) if dated and isinstance(value, float) else refused
 
 
 class _Lines:
@@ -255,9 +279,20 @@ class _LineSource:
         self.line = 0
         self.ended = False
         self.exhausted = False
+        # The last line, if it has no line feed.
+        self.last_line: list[str | None] = []
         self._record_size = record_size
         self._size = 0
         self._taken: list[str] = []
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the record is the last one, and has no line feed behind it."""
+        return bool(self.last_line) and not self.queue
+
+    def ends_with(self, quotation: str) -> bool:
+        """Whether the last line closes a quoted field."""
+        return bool(quotation) and (self.last_line[0] or "").rstrip().endswith(quotation)
 
     def begin_record(self) -> None:
         """Forget the lines of the record before."""

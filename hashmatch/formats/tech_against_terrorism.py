@@ -2,7 +2,8 @@
 
 How a record is read:
 
-* The key is `id`. A record that is `deleted` withdraws its entry. The state of the later `updated_on` stands.
+* The key is `id`. A record that is `deleted` withdraws its entry. The state of the later `updated_on` stands; a record
+  that says nothing of it comes after those before it. Where there is none, `created_on` is the date of the statement.
 * The label is `ideology`; the kind of the file is the flag `file-type:KIND`.
 * `count` is how many records there are from the page on. What the first page declares is held against what came.
 """
@@ -17,6 +18,7 @@ from hashmatch.formats._json_records import (
     begins_with_key,
     date_at,
     plain_text,
+    seconds_of,
     statement_of,
     text_in,
 )
@@ -41,7 +43,8 @@ class TechAgainstTerrorismParser(JsonRecordsParser):
         key = text_in(record, "id", "key-too-long")
         if not key:
             raise Refused("key-missing")
-        as_of = self.moment(record.get("updated_on"), record.get("created_on"))
+        # Not by when the record was made: a deletion that says no other time would lose to the state that it deletes.
+        as_of = self.moment(record.get("updated_on"))
         if truth_of(text_in(record, "deleted")):
             self.collector.add_key(number, key, removed=True, as_of=as_of)
             return
@@ -57,7 +60,7 @@ class TechAgainstTerrorismParser(JsonRecordsParser):
             self.collector.default,
             text_in(record, "ideology", "label-too-long"),
             flags.words,
-            date_at(as_of),
+            date_at(seconds_of(record.get("updated_on")) or seconds_of(record.get("created_on"))),
         )
         self.collector.add(algorithm, digest, self.collector.number(statement, number), number)
         self.collector.add_key(number, key, as_of=as_of)

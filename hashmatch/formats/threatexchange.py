@@ -8,6 +8,8 @@ How a record is read:
   them counts as a fingerprint read.
 * What NON_MALICIOUS says is that a hash should not be listed. Beside other opinions it stays, as one that disagrees;
   where every member says so, the entry is withdrawn: nobody claims that it belongs on the list.
+* Of descriptors that have a next page, the first one says what it says, and that others are missing is counted. It
+  withdraws nothing: a member on the next page may claim the hash.
 * Flags are `owner:ID`, the descriptor's tags, and the reactions of other members, `reaction:KEY:MEMBER`. One that
   cannot be read is refused alone.
 """
@@ -66,7 +68,12 @@ class ThreatExchangeParser(JsonRecordsParser):
             raise Refused("key-missing")
         as_of = self.moment(record.get("last_updated"))
         descriptors = _descriptors(record)
-        if truth_of(text_in(record, "should_delete")) or all(map(_is_denial, descriptors)):
+        is_deleted = truth_of(text_in(record, "should_delete"))
+        more = not is_deleted and _have_next_page(record)
+        nobody_claims = all(map(_is_denial, descriptors))
+        if nobody_claims and more:
+            raise Refused("opinions-missing")
+        if is_deleted or nobody_claims:
             self.collector.add_key(number, key, removed=True, as_of=as_of)
             return
         algorithm = _algorithm_of(text_in(record, "type").upper())
@@ -78,6 +85,8 @@ class ThreatExchangeParser(JsonRecordsParser):
         for statement in sorted(statements):
             self.collector.add(algorithm, digest, self.collector.number(statement, number), number)
         self.collector.add_key(number, key, as_of=as_of)
+        if more:
+            self.collector.refuse("opinions-missing", number)
 
     def _statement(self, number: int, descriptor: Record, date: str) -> Statement:
         label = text_in(descriptor, "status", "label-too-long")
@@ -92,6 +101,13 @@ def _descriptors(record: Record) -> list[Record]:
     if not all(isinstance(each, dict) for each in found):
         raise Refused("bad-value")
     return found
+
+
+def _have_next_page(record: Record) -> bool:
+    """Whether there are more descriptors than stand here, as Graph APIs say it."""
+    descriptors = record.get("descriptors")
+    paging = descriptors.get("paging") if isinstance(descriptors, dict) else None
+    return isinstance(paging, dict) and bool(paging.get("next"))
 
 
 def _is_denial(descriptor: Record) -> bool:

@@ -46,7 +46,8 @@ from hashmatch.model.opinions import Statement
 
 SCHEME = "vics"
 VERSIONS = ("1.0", "1.1", "1.2", "1.3", "2.0")
-# Between the two ids of a key in a case.
+# Between the two ids of a key in a case. Cases may have it in theirs; media have none, so that the last one in a key is
+# this.
 KEY_SEPARATOR = "/"
 MAXIMUM_FLAGS = 64
 # Media carry the list of the files they were found as.
@@ -296,6 +297,8 @@ class VicsParser:
         if key == _NO_NUMBER:
             return ""
         if self._holds_cases and key:
+            if KEY_SEPARATOR in key:
+                raise Refused("bad-value")
             key = f"{case_id}{KEY_SEPARATOR}{key}" if case_id else ""
         return at_most(key, "key-too-long")
 

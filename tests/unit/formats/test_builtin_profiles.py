@@ -33,6 +33,12 @@ SAMPLES = {
         ),
         Statement("baseline", "iccam", "NL", ("a-tag",), "2025-12-31"),
     ),
+    "videos": (
+        json.dumps(
+            {"id": 7, "label": "A1", "frames": [f"{SHA256},100,0.000"], "updated": "2025-12-31", "deleted": False}
+        ),
+        Statement("A1", "", "", (), "2025-12-31", frames=1),
+    ),
     "baseline-like": (f"Image ID;MD5;SHA1;PhotoDNA\n7;{MD5}\n", Statement()),
 }
 

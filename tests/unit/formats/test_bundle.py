@@ -99,6 +99,17 @@ def test_lines_that_are_missing_or_too_many_are_told(read, line, how):
         (b'"A1"', b'"' + b"x" * 201 + b'"'),
         (b'"counts"', b'"count"'),
         (b'"nature":2', b'"nature":99'),
+        (b'"a key"', b'"' + b"k" * 201 + b'"'),
+        (b'["a","b"]', b"[" + b",".join(b'"f%d"' % number for number in range(65)) + b"]"),
+        (b'"2025-12-31"', b'"not a date"'),
+        (b'"2025-12-31"', b'"20251231"'),
+        (b'"2025-12-31"', b'"2025-02-30"'),
+        (b'{"counts"', b'{"key":"k","counts"'),
+        (b'{"counts"', b'{"hashes":[],"counts"'),
+        (b'{"counts"', b'{"statement":["","","",[],""],"counts"'),
+        (b'{"key":"a key"', b'{"sha256":"00","key":"a key"'),
+        (b'{"key":"a key"', b'{"statement":["","","",[],""],"key":"a key"'),
+        (b'{"statement"', b'{"key":"k","statement"'),
     ],
 )
 def test_what_a_bundle_does_not_say_is_refused_as_a_whole(read, old, new):
@@ -133,8 +144,9 @@ statements = st.builds(
     Statement,
     *[st.text(st.characters(exclude_categories=["Cs"]), max_size=20)] * 3,
     flags=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), max_size=3).map(tuple),
-    updated_on=st.text("-0123456789", max_size=10),
+    updated_on=st.one_of(st.just(""), st.dates().map(str)),
     since_generation=st.just(0),
+    frames=st.just(0),
 )
 
 

@@ -130,6 +130,60 @@ def test_truncated_json(read_table):
     assert reading.error == "record 2: truncated: the last line is not whole"
 
 
+LAST = 'key = ["id"]\nlabel = ["l"]\ndeleted = { column = "st", values = ["withdrawn"] }\n' + SIMPLE
+WITHDRAWN = f"MD5,id,l,st\n{SHA1[:32]},1,A,\n{MD5},1701,B,withdrawn"
+
+
+def test_no_cut_of_a_table_makes_an_addition_of_a_removal_or_another_key(read_table):
+    for end in range(WITHDRAWN.index("1701"), len(WITHDRAWN)):
+        reading = read_table(LAST, WITHDRAWN[:end])
+        if WITHDRAWN[:end].count(",") < 9:
+            assert reading.error == "record 3: truncated: the last line is not whole"
+        else:
+            assert reading.tally.quarantined == {"unfinished-row": 1}
+            assert [each.key for each in reading.keyed] == ["1"]
+
+
+def test_a_whole_row_needs_no_line_end(read_table):
+    assert [each.removed for each in read_table(LAST, WITHDRAWN).keyed] == [False, True]
+    active = read_table(LAST, WITHDRAWN.replace("withdrawn", "active"))
+    assert [each.key for each in active.keyed] == ["1", "1701"]
+    assert len(read_table(LAST, WITHDRAWN + ",").keyed) == 2
+    assert len(read_table(LAST, WITHDRAWN.removesuffix("withdrawn") + "\r").keyed) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "is_taken"),
+    [
+        ("MD5,st,l,id", f"{MD5},,A,17", False),
+        ("MD5,st,l,id", f'{MD5},,A,"17"', True),
+        ("MD5,st,l,id", f"{MD5},,A,17,", True),
+        ("MD5,st,id,l", f"{MD5},,17,A", True),
+        ("MD5,st,id,l", f"{MD5},,17,", False),
+        ("MD5,st,id,l", f"{MD5},withdrawn,17,", True),
+        ("MD5,st,id,l,more", f"{MD5},,17,,", True),
+        ("id,st,l,MD5", f"17,,A,{MD5}", True),
+    ],
+)
+def test_a_last_row_is_taken_if_no_cut_could_turn_it_into_another(read_table, header, row, is_taken):
+    reading = read_table(LAST, f"{header}\n{row}")
+    assert not reading.error
+    assert [each.key for each in reading.keyed] == ["17"] * is_taken
+    assert reading.tally.quarantined == ({} if is_taken else {"unfinished-row": 1})
+
+
+@pytest.mark.parametrize(("text", "is_taken"), [("", False), ("no", True), ("0", True), ("yes", True)])
+def test_a_last_row_that_does_not_say_whether_it_removes(read_table, text, is_taken):
+    profile = one_hash(rest='deleted = { column = "d" }')
+    reading = read_table(profile, f"MD5,d\n{MD5},{text}")
+    assert len(reading.added + reading.removed) == is_taken
+
+
+def test_a_last_row_that_lacks_fields_is_no_row_of_blank_ones(read_table):
+    profile = one_hash(rest='short_rows = "blank"\nlabel = ["b"]')
+    assert "not whole" in read_table(profile, f"MD5,a,b\n{MD5},1").error
+
+
 def test_truncated_character(read_table):
     assert read_table(SIMPLE, "MD5\né".encode()[:-1]).error == "truncated: the last character is not whole"
 

@@ -118,6 +118,8 @@ def test_flags_that_cannot_be_kept_are_refused_without_the_fingerprints(read_tab
         ('"iso"', "2025-12-31T23:30:00Z", "2025-12-31"),
         ('"%m/%d/%y", "%d.%m.%Y"', "31.12.2025", "2025-12-31"),
         ('"unix"', "0", "1970-01-01"),
+        ('"unix"', "1735689599.75", "2024-12-31"),
+        ('"unix"', "-0.5", "1969-12-31"),
         ('"iso"', "", ""),
     ],
 )
@@ -169,6 +171,14 @@ def test_record_without_its_key(read_table):
     assert refusals(read_table(FULL, full_row(md5=MD5))) == {"key-missing": 1}
 
 
+def test_no_two_entries_have_one_key_of_several_parts(read_table):
+    text = f'a,b,MD5\n"x\x1fy",z,{MD5}\nx,"y\x1fz",{MD5}\nx,y,{MD5}\n'
+    reading = read_table(one_hash(rest='key = ["a", "b"]'), text)
+    assert [each.key for each in reading.keyed] == ["x\x1fy"]
+    assert reading.tally.examples == {"bad-value": [2, 3]}
+    assert len(read_table(one_hash(rest='key = ["a"]'), text).keyed) == 3
+
+
 def test_key_too_long(read_table):
     assert refusals(read_table(FULL, full_row(id="k" * 201, md5=MD5))) == {"key-too-long": 1}
 
@@ -187,14 +197,14 @@ def test_key_zero(read_table):
 def test_one_bad_fingerprint_leaves_the_others(read_table):
     reading = read_table(FULL, full_row(id="k", md5=MD5, value="00", type="vpdq"))
     assert digests(reading) == [("MD5", MD5)]
-    assert reading.tally.quarantined == {"algorithm-not-served": 1}
+    assert reading.tally.quarantined == {"bad-frames": 1}
     assert reading.keyed == [KeyedRecord(2, "k")]
 
 
 def test_record_of_bad_fingerprints_changes_nothing(read_table):
     assert refusals(read_table(FULL, full_row(id="k", md5="x", value="00", type="vpdq"))) == {
         "wrong-length": 1,
-        "algorithm-not-served": 1,
+        "bad-frames": 1,
     }
 
 

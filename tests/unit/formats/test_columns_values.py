@@ -50,10 +50,6 @@ def test_values_that_are_refused(read_table, form, text, reason):
     assert refusals(read_table(one_hash(form=form), f"MD5\n{text}\n")) == {reason: 1}
 
 
-def test_a_video_does_not_fit_into_a_cell(read_table):
-    assert refusals(read_table(one_hash(algorithm="vPDQ"), "MD5\nanything\n")) == {"algorithm-not-served": 1}
-
-
 @pytest.mark.parametrize(("name", "size"), [("PDQ", 32), ("PhotoDNA", 144)])
 @pytest.mark.parametrize("form", ["hex", "base64"])
 def test_perceptual_values(read_table, name, size, form):
@@ -101,3 +97,61 @@ def test_list_of_hashes_is_refused_but_not_its_neighbours(read_table):
     reading = read_table(profile, json.dumps({"MD5": MD5, "SHA1": [SHA1]}), layout="jsonl")
     assert digests(reading) == [("MD5", MD5)]
     assert reading.tally.quarantined == {"bad-value": 1}
+
+
+JSON_TABLE = """
+key = ["id"]
+label = ["l"]
+deleted = { column = "gone" }
+updated_on = { column = "u", formats = ["iso", "unix"] }
+
+[[hash]]
+column = "MD5"
+algorithm = "md5"
+
+[[hash]]
+column = "SHA1"
+algorithm = "sha1"
+
+[[flag]]
+column = "tags"
+separator = ","
+
+[[flag]]
+column = "seen"
+word = "seen"
+"""
+
+
+def record_of(**members):
+    return {"id": 1, "l": "A", "u": "2025-12-31", "MD5": MD5, "SHA1": SHA1, "tags": ["a"], "seen": True} | members
+
+
+@pytest.mark.parametrize("odd", [{}, {"a": 1}, [1.5], [{}]])
+@pytest.mark.parametrize("column", ["MD5", "SHA1", "tags", "seen", "u"])
+def test_an_odd_value_in_json_costs_itself(read_table, column, odd):
+    """One such date must not keep the hashes beside it off the list."""
+    reading = read_table(JSON_TABLE, json.dumps(record_of(**{column: odd})) + "\n", layout="jsonl")
+    assert reading.tally.quarantined == {"bad-value": 1}
+    assert len(reading.added) == (1 if column in ("MD5", "SHA1") else 2)
+    assert [each.key for each in reading.keyed] == ["1"]
+
+
+def test_a_fraction_is_one_of_seconds(read_table):
+    reading = read_table(JSON_TABLE, json.dumps(record_of(u=1735689599.75, seen=0.5)) + "\n", layout="jsonl")
+    assert {each.updated_on for each in statements(reading)} == {"2024-12-31"}
+    assert reading.tally.quarantined == {"bad-value": 1}
+
+
+@pytest.mark.parametrize("odd", [1.5, {}, [1.5], "perhaps"])
+@pytest.mark.parametrize("column", ["MD5", "SHA1", "tags", "seen", "u", "l"])
+def test_an_odd_value_in_json_keeps_no_removal_from_its_effect(read_table, column, odd):
+    reading = read_table(JSON_TABLE, json.dumps(record_of(gone=True, **{column: odd})) + "\n", layout="jsonl")
+    assert [(each.key, each.removed) for each in reading.keyed] == [("1", True)]
+    assert not reading.tally.quarantined
+
+
+@pytest.mark.parametrize("column", ["id", "l", "gone"])
+def test_an_odd_value_that_decides_on_a_record_costs_it(read_table, column):
+    reading = read_table(JSON_TABLE, json.dumps(record_of(**{column: 1.5})) + "\n", layout="jsonl")
+    assert refusals(reading) == {"bad-value": 2}

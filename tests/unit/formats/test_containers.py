@@ -5,12 +5,14 @@ import gzip
 import io
 import sys
 import zipfile
+import zlib
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hashmatch.formats import containers
 from hashmatch.formats.containers import Container, ExpansionLimits, OpenedParser
 from hashmatch.formats.delivery import DeliveryError, ParserOptions
 from hashmatch.formats.hash_text import HashTextParser
@@ -161,6 +163,38 @@ def test_pieces_are_small(pack):
     assert max(map(len, Container().feed(pack(bytes(4 << 20))))) <= 1 << 18
 
 
+@pytest.mark.parametrize("empty", [gzip.compress(b""), SKIPPED, zstandard(b"")], ids=["gzip", "skipped", "zstd"])
+def test_parts_without_end_that_hold_nothing_are_refused(empty):
+    """Each costs a new decompressor, and what it expands to counts for nothing."""
+    full = gzip.compress(b"x") if empty.startswith(b"\x1f") else zstandard(b"x")
+    assert expand((999 * empty + full) * 3) == b"xxx"
+    with pytest.raises(DeliveryError, match="hold nothing"):
+        expand(full + 1_002 * empty + full)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard])
+def test_many_small_parts_are_not_copied_for_each_other(pack, monkeypatch):
+    """What is left behind a part is copied; so little is fed at once that it does not matter."""
+    fed = []
+
+    class Decompressor:
+        def __init__(self, decompressor):
+            self._decompressor = decompressor
+
+        def __getattr__(self, name):
+            return getattr(self._decompressor, name)
+
+        def decompress(self, data, size):
+            fed.append(len(data))
+            return self._decompressor.decompress(data, size)
+
+    inflating, frame = zlib.decompressobj, containers._frame
+    monkeypatch.setattr(containers.zlib, "decompressobj", lambda wbits: Decompressor(inflating(wbits)))
+    monkeypatch.setattr(containers, "_frame", lambda: Decompressor(frame()))
+    assert expand(pack(b"x") * 2_000) == b"x" * 2_000
+    assert max(fed) <= 16_384
+
+
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
@@ -175,6 +209,11 @@ def test_pieces_are_small(pack):
 def test_zip_archives_that_are_refused(packed, message):
     with pytest.raises(DeliveryError, match=message):
         expand(packed)
+
+
+def test_the_tables_beside_a_list_of_nsrl_come_along():
+    besides = [(f"RDS/{name}", b"x,y") for name in ("NSRLMfg.txt", "NSRLOS.txt", "NSRLProd.txt", "version.txt")]
+    assert expand(zipped(*besides[:2], ("RDS/NSRLFile.txt", TEXT), *besides[2:])) == TEXT
 
 
 def test_an_encrypted_archive_is_refused():

@@ -75,6 +75,27 @@ def test_short_rows_lack_what_is_at_their_end(read_rows, cells):
     assert reading.added[0][2].label == "stated"
 
 
+def test_no_cut_of_a_row_makes_another_of_it(read):
+    whole = f"{HEADER}\n{row(Image_ID='1', SHA1='', PhotoDNA='')}\n{row(Image_ID='1701', Baseline='no')}"
+    for end in range(whole.index("1701"), len(whole)):
+        reading = read(IcseParser(OPTIONS), [whole[:end].encode()])
+        if whole[:end].count(";") < 3 * 11:
+            assert "not whole" in reading.error
+        elif whole[end - 1] == ";":
+            assert reading.tally.quarantined == {"unfinished-row": 3}
+        else:
+            assert [said.label for _, _, said, record in reading.added if record == 3] == ["no"] * 3
+
+
+def test_a_row_may_not_end_with_a_key_that_may_have_been_cut(read):
+    names, cells = HEADER.split(";"), ROW.split(";")
+    names.append(names.pop(3))
+    cells.append(cells.pop(3))
+    table = f"{';'.join(names)}\n{';'.join(cells)}".encode()
+    assert read(IcseParser(OPTIONS), [table]).tally.quarantined == {"unfinished-row": 3}
+    assert len(read(IcseParser(OPTIONS), [table + b"\n"]).added) == 3
+
+
 def test_long_rows_are_refused_unless_the_rest_is_blank(read_rows):
     reading = read_rows(ROW + ";;", ROW + ";x")
     assert len(reading.added) == 3

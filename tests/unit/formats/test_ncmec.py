@@ -186,6 +186,42 @@ def test_pages_may_follow_on_each_other(reading_of):
     assert reading.tally.declared_records == 3
 
 
+@pytest.mark.parametrize("group", ["Images", "VIDEOS"])
+def test_groups_are_told_in_any_case(reading_of, group):
+    reading = reading_of(document(entry(), entry(kind="deletedVideo", entry_id="e2", prints=None), group=group))
+    assert [(each.key, each.removed) for each in reading.keyed] == [("42/e1", False), ("42/e2", True)]
+    assert reading.tally.declared_records == reading.tally.records == 2
+
+
+@pytest.mark.parametrize("group", ["deletedImages", "others", 'images xmlns="other"', "entries"])
+def test_entries_in_other_groups_are_not_dropped_without_a_trace(reading_of, group):
+    """A withdrawal that nobody saw would go on being served."""
+    opening = group.partition(" ")[0]
+    entries = entry(kind="deletedImage", prints=None) + entry(kind="Video", entry_id="e2") + "<note>image</note>"
+    text = f'<queryResult xmlns="{NAMESPACE}"><{group} count="2">{entries}</{opening}></queryResult>'
+    reading = reading_of(text)
+    assert set(reading.tally.quarantined) == {"unknown-record"}
+    assert not reading.added
+    assert not reading.keyed
+    assert reading.tally.declared_records == reading.tally.records == 2
+
+
+@pytest.mark.parametrize("kind", ["image", "deletedVideo", "DeletedImage"])
+def test_an_entry_right_inside_the_root_is_not_dropped_without_a_trace(reading_of, kind):
+    text = document(entry(entry_id="e2")).replace("</queryResult>", f"{entry(kind=kind)}</queryResult>")
+    reading = reading_of(text)
+    assert [each.key for each in reading.keyed] == ["42/e2"]
+    assert reading.tally.examples == {"unknown-record": [2]}
+    assert (reading.tally.declared_records, reading.tally.records) == (1, 2)
+
+
+def test_what_stands_beside_the_groups_declares_nothing(reading_of):
+    text = document(entry()).replace("</queryResult>", "<note>image</note></queryResult>")
+    reading = reading_of(text)
+    assert reading.tally.declared_records == reading.tally.records == 1
+    assert not reading.tally.quarantined
+
+
 def test_an_empty_page_is_sound(reading_of):
     assert not reading_of(f'<queryResult xmlns="{NAMESPACE}"/>').error
 

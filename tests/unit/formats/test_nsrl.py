@@ -1,6 +1,7 @@
 import hashlib
 import sqlite3
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ class TestVersion2:
         assert added(reading) == expected(1, 2)
         assert reading.tally.examples == {"line-too-long": [3]}
 
+    @pytest.mark.parametrize("beyond", [0, 1])
+    @pytest.mark.parametrize("size", [1_000, LONGEST_LINE, 1 << 20])
+    def test_long_lines_are_refused_wherever_they_are_cut(self, read, size, beyond):
+        line = row(2, "x" * (LONGEST_LINE + beyond - len(row(2, ""))))
+        data = "\n".join([HEADER, row(1), line, row(3), ""]).encode()
+        reading = read(NsrlCsvParser(ParserOptions()), [data[at : at + size] for at in range(0, len(data), size)])
+        assert added(reading) == expected(*((1, 3) if beyond else (1, 2, 3)))
+        assert reading.tally.examples == ({"line-too-long": [3]} if beyond else {})
+
     def test_another_header_is_told(self, read):
         assert "header" in read(NsrlCsvParser(ParserOptions()), [b'"MD5","SHA-1"\n']).error
         assert read(NsrlCsvParser(ParserOptions()), [b""]).error
@@ -138,6 +148,40 @@ class TestVersion3:
         reading = self.read(read, database(SCHEMA, [(sha1, sha256, md5), (odd, None, ""), (None, None, None)]))
         assert len(reading.added) == 3
         assert sum(len(records) for records in reading.tally.examples.values()) == 2
+
+    @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le"])
+    @pytest.mark.parametrize(
+        ("md5", "reason"),
+        [
+            (f" {digests(1)[1]}\n", ""),
+            (digests(1)[1] + " " * 1_000, "bad-value"),
+            (digests(1)[1] + " " * 300 + "x", "bad-value"),
+            (digests(1)[1] + "\0x", "wrong-length"),
+            ("x" * 100_000, "bad-value"),
+        ],
+    )
+    def test_values_that_are_long_are_refused_alone(self, read, encoding, md5, reason):
+        sha1, good, sha256 = digests(2)
+        data = database(f"PRAGMA encoding = '{encoding}'; {SCHEMA}", [(None, None, md5), (sha1, sha256, good)])
+        reading = self.read(read, data)
+        assert len(reading.added) == 3 + (not reason)
+        assert set(reading.tally.quarantined) <= {reason, "not-hex"}
+
+    @pytest.mark.parametrize("value", ["printf('%.900000c', 'x')", "CASE WHEN random() & 1 THEN zeroblob(900000) END"])
+    def test_a_view_that_makes_much_of_nothing_takes_no_memory(self, read, value):
+        data = database(
+            f"CREATE TABLE M (a); CREATE VIEW FILE AS SELECT {value} AS md5 FROM M",
+            [(number,) for number in range(200)],
+            "INSERT INTO M VALUES (?)",
+        )
+        tracemalloc.start()
+        try:
+            reading = self.read(read, data)
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+        assert not reading.added
+        assert reading.tally.quarantined.total() == 200
 
     @pytest.mark.parametrize(
         "schema",

@@ -54,6 +54,12 @@ def test_what_was_taken_back_is_removed_by_its_key(read_records, status):
     assert reading.tally.removals == 1
 
 
+@pytest.mark.parametrize("signal", ["imagePDQ", "IMAGEPDQ", " imagepdq "])
+def test_the_spelling_of_a_signal_makes_no_other_entry(read_records, signal):
+    reading = read_records(record(), record(signalType=signal, hashStatus="Withdrawn", hashValue=PDQ.upper()))
+    assert {each.key for each in reading.keyed} == {key_of("ImagePDQ", bytes.fromhex(PDQ))}
+
+
 def test_keys_show_no_hash(read_records):
     (keyed,) = read_records(record()).keyed
     assert keyed.key == key_of("ImagePDQ", bytes.fromhex(PDQ))

@@ -52,6 +52,15 @@ def test_what_is_deleted_is_removed_by_its_key_whatever_else_it_says(read_record
     assert reading.tally.removals == reading.tally.read == 1
 
 
+@pytest.mark.parametrize("deleted_first", [False, True])
+def test_a_deletion_that_says_no_time_stands_over_what_came_before(read_records, deleted_first):
+    """When the record was made says nothing: the state that is deleted was made then too."""
+    states = [record(updated_on=1704901040), record(updated_on=None, deleted=True)]
+    reading = read_records(*(reversed(states) if deleted_first else states))
+    last = max(reading.keyed, key=lambda each: (each.as_of, each.record))
+    assert last.removed != deleted_first
+
+
 def test_hashes_of_the_wrong_length_are_refused_alone(read_records):
     odd = [record(hash_digest="123abc"), record(hash_digest="789ghi", algorithm="PDQ")]
     reading = read_records(*odd, record(), count=100)

@@ -89,6 +89,32 @@ def test_shapes_of_descriptors(read_records, shape):
     assert [s for _, _, s, _ in read_records(indicator(descriptors=shape)).added] == [said("MALICIOUS", "owner:7")]
 
 
+NEXT = {"cursors": {"after": "x"}, "next": "https://graph.facebook.com/v20.0/1/descriptors?after=x"}
+
+
+@pytest.mark.parametrize("first_page", [[], [descriptor("7", "NON_MALICIOUS")]])
+def test_the_first_page_of_descriptors_withdraws_nothing(read_records, first_page):
+    """On the next one a member may claim the hash."""
+    reading = read_records(indicator(descriptors={"data": first_page, "paging": NEXT}))
+    assert not reading.keyed
+    assert reading.tally.quarantined == {"opinions-missing": 1}
+    last_page = {"data": first_page, "paging": {"cursors": {"after": "x"}}}
+    assert [each.removed for each in read_records(indicator(descriptors=last_page)).keyed] == [True]
+
+
+def test_opinions_on_a_next_page_are_missed_and_cost_no_other(read_records):
+    reading = read_records(indicator(descriptors={"data": [descriptor()], "paging": NEXT}))
+    assert [s for _, _, s, _ in reading.added] == [said("MALICIOUS", "owner:7")]
+    assert [each.removed for each in reading.keyed] == [False]
+    assert reading.tally.quarantined == {"opinions-missing": 1}
+
+
+def test_a_next_page_keeps_no_deletion_from_its_effect(read_records):
+    reading = read_records(indicator(should_delete=True, descriptors={"data": [descriptor()], "paging": NEXT}))
+    assert [each.removed for each in reading.keyed] == [True]
+    assert not reading.tally.quarantined
+
+
 def test_a_descriptor_whose_owner_is_hidden_counts(read_records):
     hidden = {"status": "SUSPICIOUS"}
     assert [s for _, _, s, _ in read_records(indicator(hidden)).added] == [said("SUSPICIOUS")]

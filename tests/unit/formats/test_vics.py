@@ -98,6 +98,13 @@ def test_cases_hold_media_and_their_ids_keep_media_apart(reading_of):
     assert [(each.record, each.key) for each in reading.keyed] == [(1, "c1/1"), (2, "2/1")]
 
 
+def test_no_two_media_of_cases_have_one_key(reading_of):
+    cases = [{"CaseID": "c/d", "Media": [media()]}, {"CaseID": "c", "Media": [media(MediaID="d/1"), media()]}]
+    reading = reading_of(document(*cases, context=V2.format("UK", "Cases")))
+    assert [each.key for each in reading.keyed] == ["c/d/1", "c/1"]
+    assert reading.tally.examples == {"bad-value": [2]}
+
+
 def test_conflicting_categories_of_one_hash_stay_apart(reading_of):
     reading = reading_of(document(media(MediaID="a"), media(MediaID="b", Category=2)))
     assert [(each[2].label, each[3]) for each in reading.added] == [("1", 1), ("2", 2)]
@@ -163,7 +170,6 @@ def test_equal_values_of_other_types_are_not_the_same(reading_of):
         (json.dumps(media(MediaID="m" * 201)), "key-too-long"),
         (json.dumps(media(Tags=[str(number) for number in range(65)])), "too-many-flags"),
         ('{"MD5" "x"}', "not-json"),
-        ('{"MD5": ["x"}}', "not-json"),
         ('{"MD5": "\\x"}', "not-json"),
         ('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", "not-json"),
         (json.dumps(media(a="x" * 9_000)), "record-too-large"),
@@ -179,6 +185,25 @@ def test_an_unsound_record_is_refused_and_its_neighbours_are_read(read_cut, reco
         assert [each.key for each in reading.keyed] == ["before", "after"]
         assert reading.tally.quarantined == {reason: 1}
         assert reading.tally.records == 3
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"), [('{"a": [},', '{"b": ]}'), ('{"a": ["x"}},', "{}"), ("{],", "{}"), ('{"a": "\\"["]},', "{}")]
+)
+@pytest.mark.parametrize("size", [0, 9_000])
+def test_brackets_that_do_not_match_swallow_no_record(read_cut, opened, closed, size):
+    """Where such a record ends cannot be told, nor which of those behind it are sound."""
+    records = [media(MediaID="before"), media(MediaID="between", a="x" * size)]
+    before, between = map(json.dumps, records)
+    text = f'{{"@odata.context": "{US_MEDIA}", "value": [{before}, {opened} {between}, {closed}]}}'.encode()
+    for cuts in ([], range(0, len(text), 700)):
+        error = read_cut(VicsParser(ParserOptions(), Limits(record_size=8_192)), text, cuts).error
+        assert error == "record 1: this is not JSON, or its brackets do not match"
+
+
+def test_brackets_that_nest_very_deeply_are_refused(reading_of):
+    for deep in ("[" * 70_000, "{" * 70_000):
+        assert "not JSON" in reading_of(document(media()).replace('"value"', f'"x": {deep}')).error
 
 
 @pytest.mark.parametrize(("mark", "encoding"), [("", "utf-8"), ("\ufeff", "utf-8"), ("\ufeff", "utf-16-le")])
