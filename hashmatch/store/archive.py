@@ -54,8 +54,11 @@ class Archive:
         connection.set_many(batch)
 
     def delete(self, identifier: str) -> None:
-        """Delete a file, if there is one."""
-        self._path(identifier).unlink(missing_ok=True)
+        """Delete a file, if there is one. Raises `ArchiveError`."""
+        try:
+            self._path(identifier).unlink(missing_ok=True)
+        except OSError as error:
+            raise ArchiveError(f"the archive of {identifier} cannot be deleted: {error.strerror}") from error
 
     def _path(self, identifier: str) -> Path:
         return self._directory / f"{identifier}.sealed"
@@ -105,6 +108,7 @@ class ArchiveWriter:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._scratch.replace(self._path)
+                _sync_directory(self._path.parent)
         except OSError as failure:
             raise self._unwritable(failure) from failure
         finally:
@@ -114,3 +118,12 @@ class ArchiveWriter:
 
     def _unwritable(self, error: OSError) -> ArchiveError:
         return ArchiveError(f"cannot write {self._path}: {error.strerror}")
+
+
+def _sync_directory(directory: Path) -> None:
+    """Put the names of a directory on the disk: without it a power cut may undo a rename. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

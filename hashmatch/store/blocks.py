@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +98,15 @@ class PlainBlocks:
 
     def __len__(self) -> int:
         return len(self._edges) - 1
+
+    def __getitem__(self, number: int) -> bytes:
+        """One block."""
+        return self._data[self._edges[number] : self._edges[number + 1]].tobytes()
+
+    def parts(self) -> Iterator[bytes]:
+        """The blocks one by one."""
+        data, edges = self._data.tobytes(), self._edges.tolist()
+        return (data[start:end] for start, end in pairwise(edges))
 
     @property
     def nbytes(self) -> int:

@@ -15,9 +15,14 @@ from pathlib import Path
 import msgspec
 
 from hashmatch.model.counts import Counts, Runs, merged
+from hashmatch.model.decoding import UNREADABLE
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.trust.sealing import SealingError, SealingKey
+
+_RUNS_READER = msgspec.json.Decoder(Runs)
+
+_COUNTS_READER = msgspec.msgpack.Decoder(Counts)
 
 KEPT_DAYS = 40
 """How long, in days, the store keeps a day after it was last written to."""
@@ -51,9 +56,7 @@ class CountStore:
         for field, sealed in self._connection.hash_all(self._keys.counts(day)).items():
             run = field.decode("ascii", "replace")
             try:
-                found[run] = msgspec.msgpack.decode(
-                    self._sealer.open_with_nonce(sealed, _context(day, run)), type=Counts
-                )
+                found[run] = _COUNTS_READER.decode(self._sealer.open_with_nonce(sealed, _context(day, run)))
             except (SealingError, msgspec.MsgspecError):
                 continue
         return found
@@ -77,10 +80,10 @@ class CountFiles:
         """What every run counted on a day; empty if nothing is known of it."""
         path = self._path(day)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Runs)
+            return _RUNS_READER.decode(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise CountError(f"cannot read {path}") from error
 
     def merge(self, day: str, runs: Mapping[str, Counts]) -> None:

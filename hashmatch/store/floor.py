@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from hashmatch.model.decoding import UNREADABLE
 from hashmatch.store.manifest import Manifest, SealedManifest
 
 
@@ -35,8 +36,14 @@ class _Mark(msgspec.Struct, frozen=True):
     content: str
 
 
+_MARK_READER = msgspec.json.Decoder(_Mark)
+
+
 class EpochFloor:
-    """The floor in one file; thread-safe. Without a path it is kept in memory alone."""
+    """The floor in one file; thread-safe. Without a path it is kept in memory alone.
+
+    Where several processes serve together, one keeps the file and the others begin with what it says: `pass_to`.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """Read the file where there is one. Raises `FloorError`."""
@@ -45,8 +52,8 @@ class EpochFloor:
         self._mark: _Mark | None = None
         if path is not None and path.exists():
             try:
-                self._mark = msgspec.json.decode(path.read_bytes(), type=_Mark)
-            except (OSError, msgspec.MsgspecError) as error:
+                self._mark = _MARK_READER.decode(path.read_bytes())
+            except (OSError, *UNREADABLE) as error:
                 raise FloorError(f"{path} cannot be read; without it an old list could be served as new") from error
 
     def highest(self) -> int:
@@ -82,6 +89,12 @@ class EpochFloor:
                 _write_durably(self._path, msgspec.json.encode(mark))
                 _write_durably(self._manifest_path(self._path), sealed.raw)
             self._mark = mark
+
+    def pass_to(self, manifest: Manifest) -> None:
+        """Remember a manifest that the process which keeps the file remembers. Raises `ManifestRefusedError`."""
+        with self._lock:
+            self.check(manifest)
+            self._mark = _Mark(manifest.store_id, manifest.epoch, content_of(manifest))
 
     def sealed_manifest(self) -> bytes | None:
         """The manifest of the floor as it was sealed; None if it is not known."""

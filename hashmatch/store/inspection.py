@@ -8,9 +8,9 @@ be told once more to look at the manifest, which they do several times a second 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hashmatch.store.connection import Connection, StoreRefusedError
 from hashmatch.store.keys import Keys
@@ -45,8 +45,17 @@ class StoreFacts:
     round_trip: float
 
 
-def inspect_store(connection: Connection, keys: Keys) -> StoreFacts:
-    """Ask the store. Raises `StoreUnavailableError` if it does not answer."""
+class Asked(Protocol):
+    """What can be asked: a connection, or one server."""
+
+    @property
+    def ask(self) -> Callable[..., Any]:
+        """Asks a command; see `Connection.ask`."""
+        ...
+
+
+def inspect_store(connection: Asked, keys: Keys) -> StoreFacts:
+    """Ask a server of the store. Raises `StoreUnavailableError` if it does not answer."""
     _ask(connection, "EXISTS", keys.manifest)
     told = _ask(connection, "INFO", "everything") or {}
     settings: dict[str, str] = {}
@@ -132,14 +141,11 @@ def _settling(keys: Keys) -> tuple[tuple[str | bytes, ...], ...]:
 
 def _refused(connection: Connection, commands: Iterable[tuple[str | bytes, ...]]) -> Iterator[str]:
     for command in commands:
-        try:
-            connection.ask(*command)
-        except StoreRefusedError as error:
-            if error.for_lack_of_permission:
-                yield str(command[0])
+        if not connection.is_permitted(*command):
+            yield str(command[0])
 
 
-def _ask(connection: Connection, *command: str | bytes) -> Any:
+def _ask(connection: Asked, *command: str | bytes) -> Any:
     """The answer, or None if the store refuses it."""
     try:
         return connection.ask(*command)

@@ -10,9 +10,13 @@ class Keys:
         self._prefix = namespace.encode("ascii")
         self.manifest = self._prefix + b":manifest"
         self.stagings = self._prefix + b":stagings"
+        self.proposals = self._prefix + b":proposals"
         self.pending = self._prefix + b":pending"
         self.changed = self._prefix + b":changed"
         self.feeds = self._prefix + b":feeds"
+        self.feedback = self._prefix + b":feedback"
+        self.floods = self._prefix + b":floods"
+        self.damaged = self._prefix + b":damaged"
 
     def block_prefix(self, segment_id: str) -> bytes:
         """What the keys of a segment's blocks begin with; the block's number in decimal follows."""

@@ -7,6 +7,7 @@ keep servers on an old manifest can do so only until it expires.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from typing import NamedTuple
@@ -14,24 +15,37 @@ from typing import NamedTuple
 import msgspec
 
 from hashmatch.columns.placement import PlacementSecret
+from hashmatch.model.approvals import Approver
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.lists import ListDefinition
-from hashmatch.store.connection import Connection
+from hashmatch.store.connection import Connection, StoreUnavailableError
 from hashmatch.store.keys import Keys
 from hashmatch.store.segments import SegmentInfo, StoreDamagedError
-from hashmatch.trust.sealing import NONCE_SIZE, SealingError, SealingKey
+from hashmatch.trust.sealing import KEY_ID_SIZE, NONCE_SIZE, SealingError, SealingKey, SealingKeyError
 
 MAXIMUM_HISTORY = 500
+# Acts that change how things lie in the store, and nothing that anybody can see.
+UNSEEN_ACTS = frozenset({"compact", "reseal"})
 # Epochs of old generations are kept for entries that have not changed since; beyond this many the oldest are joined.
 MAXIMUM_GENERATION_EPOCHS = 1_000
 
-_MAGIC = b"HMM1"
-_HEADER = struct.Struct(">4sQQ")
+_MAGIC = b"HMM2"
+_MAGIC_FAMILY = _MAGIC[:3]
+_PURPOSE = b"manifest"
+_HEADER = struct.Struct(f">4sQQ{KEY_ID_SIZE}s")
 
 
 class ManifestConflictError(Exception):
     """Somebody else replaced the manifest in between."""
+
+
+class ManifestSpoiltError(StoreDamagedError):
+    """What lies under the manifest's key is nothing that anybody sealed with this key: `raw`."""
+
+    def __init__(self, message: str, raw: bytes) -> None:
+        super().__init__(message)
+        self.raw = raw
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +99,10 @@ class ListState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was done. `only_lists` are those for which a suppression changed something; None for all."""
+    """Something that was done. `only_lists` are those for which a suppression changed something; None for all.
+
+    `act_id` is the act's own, by which whoever did it finds it again where the store's word was lost.
+    """
 
     epoch: int
     at: float
@@ -98,6 +115,7 @@ class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     added: int = 0
     removed: int = 0
+    act_id: str = ""
 
 
 class SuppressionsInfo(msgspec.Struct, frozen=True):
@@ -136,6 +154,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     suppressions: SuppressionsInfo | None = None
     policy: PolicyRecord | None = None
     history: tuple[HistoryRecord, ...] = ()
+    approvals_signed: bool = False
+    approvers: tuple[Approver, ...] = ()
+    # The proposals that took effect, with when they would have expired: none takes effect twice.
+    spent: dict[str, int] = {}
 
     def segments(self) -> dict[str, SegmentInfo]:
         """Every segment that is served, retained or a record of what was withdrawn, by id."""
@@ -165,6 +187,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return state
 
 
+_MANIFEST_READER = msgspec.msgpack.Decoder(Manifest)
+
+
 def list_not_found(list_id: str) -> HashmatchError:
     """The error for a list that does not exist, or that the caller may not know of: they look the same."""
     return HashmatchError(ErrorReason.LIST_NOT_FOUND, "there is no such list", metadata={"list_id": list_id[:63]})
@@ -174,11 +199,12 @@ class ManifestHeader(NamedTuple):
     """What can be read of a manifest without its key.
 
     `nonce` is drawn afresh whenever a manifest is sealed: two manifests of one epoch, such as a failover that lost
-    writes can leave behind, differ in it.
+    writes can leave behind, differ in it. `key_id` is the id of the key that it is sealed under.
     """
 
     epoch: int
     renewals: int
+    key_id: str
     nonce: bytes
 
 
@@ -196,7 +222,7 @@ class ManifestStore:
         self._connection = connection
         self._key = keys.manifest
         self._channel = keys.changed
-        self._sealer = sealing_key.sealer(b"", b"manifest")
+        self._sealing_key = sealing_key
 
     def header(self) -> ManifestHeader | None:
         """The header alone, unverified: enough to see that nothing changed. None if there is no manifest."""
@@ -209,41 +235,57 @@ class ManifestStore:
         return SealedManifest(raw, self.open(raw)) if raw else None
 
     def open(self, raw: bytes) -> Manifest:
-        """Verify a sealed manifest. Raises `StoreDamagedError`."""
+        """Verify a sealed manifest. Raises `StoreDamagedError`, and `ManifestSpoiltError` if nobody sealed it so.
+
+        One under a key that is not here is not taken for spoilt: others, who are further in a rotation, have that key.
+        """
         header = parse_header(raw)
         try:
-            plain = zlib.decompress(self._sealer.open_with_nonce(raw[_HEADER.size :], raw[: _HEADER.size]))
-            manifest = msgspec.msgpack.decode(plain, type=Manifest)
-        except (SealingError, zlib.error, msgspec.MsgspecError) as error:
-            raise StoreDamagedError("the manifest does not verify under this sealing key") from error
+            sealer = self._sealing_key.sealer_under(header.key_id, b"", _PURPOSE)
+            compressed = sealer.open_with_nonce(raw[_HEADER.size :], raw[: _HEADER.size])
+        except SealingKeyError as error:
+            raise StoreDamagedError(f"the manifest {error}") from error
+        except SealingError as error:
+            raise ManifestSpoiltError("the manifest does not verify under its sealing key", raw) from error
+        try:
+            manifest = _MANIFEST_READER.decode(zlib.decompress(compressed))
+        except (zlib.error, msgspec.MsgspecError) as error:
+            # Whoever has the key wrote it: a later version.
+            raise StoreDamagedError("the manifest was written by another version") from error
         if (manifest.epoch, manifest.renewals) != (header.epoch, header.renewals):
             raise StoreDamagedError("the manifest contradicts its header")
         return manifest
 
     def replace(self, expected: bytes, manifest: Manifest) -> SealedManifest:
-        """Put `manifest` where `expected` (b"" for none) lies, in one step, durably, and tell the servers.
+        """Put `manifest` where `expected` (b"" for none) lies, in one step, and tell the servers; see `put`.
 
         Raises `ManifestConflictError` if something else lies there by now.
         """
-        header = _HEADER.pack(_MAGIC, manifest.epoch, manifest.renewals)
+        key = self._sealing_key
+        header = _HEADER.pack(_MAGIC, manifest.epoch, manifest.renewals, bytes.fromhex(key.key_id))
         plain = zlib.compress(msgspec.msgpack.encode(manifest))
-        raw = header + self._sealer.seal_with_random_nonce(plain, header)
+        raw = header + key.sealer_under(key.key_id, b"", _PURPOSE).seal_with_random_nonce(plain, header)
         self.put(expected, raw)
         return SealedManifest(raw, manifest)
 
     def put(self, expected: bytes, raw: bytes) -> None:
-        """Put an already sealed manifest. Raises `ManifestConflictError`."""
+        """Put an already sealed manifest, and wait for the disk. Raises `ManifestConflictError`."""
         if not self._connection.compare_and_set(self._key, expected, raw):
             raise ManifestConflictError("the manifest was changed by somebody else")
-        self._connection.wait_for_disk()
-        self._connection.publish(self._channel, b"")
+        # It is in effect: whatever fails from here on must not be told as if it were not. Servers look by themselves.
+        with contextlib.suppress(StoreUnavailableError):
+            self._connection.wait_for_disk()
+        with contextlib.suppress(StoreUnavailableError):
+            self._connection.publish(self._channel, b"")
 
 
 def parse_header(raw: bytes) -> ManifestHeader:
     """The header of a sealed manifest, unverified. Raises `StoreDamagedError`."""
     if len(raw) < _HEADER.size + NONCE_SIZE:
-        raise StoreDamagedError("the manifest is cut short")
-    magic, epoch, renewals = _HEADER.unpack_from(raw)
+        raise ManifestSpoiltError("the manifest is cut short", raw)
+    magic, epoch, renewals, key_id = _HEADER.unpack_from(raw)
     if magic != _MAGIC:
-        raise StoreDamagedError("the key of the manifest holds something else")
-    return ManifestHeader(epoch, renewals, raw[_HEADER.size : _HEADER.size + NONCE_SIZE])
+        if magic.startswith(_MAGIC_FAMILY):
+            raise StoreDamagedError("the manifest was written by another version")
+        raise ManifestSpoiltError("the key of the manifest holds something else", raw)
+    return ManifestHeader(epoch, renewals, key_id.hex(), raw[_HEADER.size : _HEADER.size + NONCE_SIZE])

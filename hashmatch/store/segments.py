@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 
 import msgspec
 import numpy as np
@@ -20,16 +22,27 @@ from hashmatch.store.blocks import BlockError, PlainBlocks, block_count, pack
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.trust.batch_opening import Opened
-from hashmatch.trust.sealing import NONCE_SIZE, Sealer, SealingError, SealingKey
+from hashmatch.trust.sealing import NONCE_SIZE, Sealer, SealingError, SealingKey, SealingKeyError
+
+_SETS_READER = msgspec.msgpack.Decoder(tuple[tuple[Statement, ...], ...])
 
 # How many blocks travel in one command: about 1 MB.
 BLOCKS_PER_COMMAND = 1_024
+# While the store takes one in, the next is sent.
+_BATCHES_ON_THEIR_WAY = 2
 # The nonce of the statement sets; block numbers stay below it.
 _SETS_NUMBER = (1 << 32) - 1
 
 
 class StoreDamagedError(Exception):
-    """The store lacks something that the manifest names, or it does not verify."""
+    """The store lacks something that the manifest names, or it does not verify.
+
+    `segment_id` is the segment that is meant; empty if it is something else.
+    """
+
+    def __init__(self, message: str, segment_id: str = "") -> None:
+        super().__init__(message)
+        self.segment_id = segment_id
 
 
 class SegmentInfo(msgspec.Struct, frozen=True):
@@ -42,6 +55,8 @@ class SegmentInfo(msgspec.Struct, frozen=True):
     live_rows: int
     blocks: int
     sealed_bytes: int
+    # Of the key that it is sealed under.
+    key_id: str
 
     @property
     def digest_size(self) -> int:
@@ -57,9 +72,10 @@ def digest_size_of(kind: int) -> int:
 class _Seal:
     """Seals the parts of one segment: the number of a part is its nonce, its place is authenticated."""
 
-    def __init__(self, key: SealingKey, salt: bytes, segment_id: str, blocks: int) -> None:
-        self._sealer: Sealer = key.sealer(salt, b"segment")
-        self._context = f"{segment_id}/{blocks}/".encode()
+    def __init__(self, key: SealingKey, info: SegmentInfo) -> None:
+        """Raises `SealingKeyError` if the segment is under none of the keys."""
+        self._sealer: Sealer = key.sealer_under(info.key_id, info.salt, b"segment")
+        self._context = f"{info.segment_id}/{info.blocks}/".encode()
 
     def seal(self, number: int, plaintext: bytes) -> bytes:
         return self._sealer.seal(number.to_bytes(NONCE_SIZE, "big"), plaintext, self._context)
@@ -92,11 +108,10 @@ class SegmentStore:
         """
         segment_id, salt = secrets.token_hex(8), secrets.token_bytes(16)
         blocks = block_count(len(rows))
-        seal = _Seal(self._sealing_key, salt, segment_id, blocks)
         live_rows = int(np.count_nonzero(rows.live))
-        info = SegmentInfo(segment_id, salt, rows.kind, len(rows), live_rows, blocks, 0)
+        info = SegmentInfo(segment_id, salt, rows.kind, len(rows), live_rows, blocks, 0, self._sealing_key.key_id)
         note_pending(info)
-        batches = self._sealed(seal, rows, info)
+        batches = self._sealed(_Seal(self._sealing_key, info), rows, info)
         if self._archive is None:
             sealed_bytes = self._put_all(batches, None)
         else:
@@ -114,23 +129,20 @@ class SegmentStore:
                 yield {b"%b%d" % (prefix, number): seal.seal(number, parts[number - first]) for number in numbers}
 
     def _put_all(self, batches: Iterable[dict[bytes, bytes]], copy: ArchiveWriter | None) -> int:
-        """Write batches, the next being sealed while one is on its way. Returns the bytes of the values."""
+        """Write batches, the next being sealed while others are on their way. Returns the bytes of the values."""
         size = 0
-        with ThreadPoolExecutor(1, thread_name_prefix="segment-writer") as sender:
-            on_its_way: Future[None] | None = None
+        on_their_way: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(_BATCHES_ON_THEIR_WAY, thread_name_prefix="segment-writer") as senders:
             for batch in batches:
-                if on_its_way is not None:
-                    on_its_way.result()
-                on_its_way = sender.submit(self._put, batch, copy)
+                if len(on_their_way) == _BATCHES_ON_THEIR_WAY:
+                    on_their_way.popleft().result()
+                on_their_way.append(senders.submit(self.connection.set_many, batch))
+                if copy is not None:
+                    copy.add(batch)
                 size += sum(map(len, batch.values()))
-            if on_its_way is not None:
-                on_its_way.result()
+            for each in on_their_way:
+                each.result()
         return size
-
-    def _put(self, values: dict[bytes, bytes], copy: ArchiveWriter | None) -> None:
-        self.connection.set_many(values)
-        if copy is not None:
-            copy.add(values)
 
     def is_whole(self, info: SegmentInfo) -> bool:
         """Whether the store has every key of a segment; what lies under them is not looked at."""
@@ -146,7 +158,7 @@ class SegmentStore:
         return [self.keys.sets(info.segment_id), *(b"%b%d" % (prefix, number) for number in range(info.blocks))]
 
     def open(self, info: SegmentInfo) -> SegmentReader:
-        """A reader of a segment; reads nothing yet."""
+        """A reader of a segment; reads nothing yet. Raises `StoreDamagedError` if its key is not here."""
         return SegmentReader(self.connection, self.keys, self._sealing_key, info)
 
     def delete(self, info: SegmentInfo) -> None:
@@ -166,7 +178,10 @@ class SegmentReader:
         self._connection = connection
         self._sets_key = keys.sets(info.segment_id)
         self._prefix = keys.block_prefix(info.segment_id)
-        self._seal = _Seal(sealing_key, info.salt, info.segment_id, info.blocks)
+        try:
+            self._seal = _Seal(sealing_key, info)
+        except SealingKeyError as error:
+            raise StoreDamagedError(f"segment {info.segment_id} {error}", info.segment_id) from error
         self._sets: tuple[StatementSet, ...] | None = None
 
     @property
@@ -175,12 +190,12 @@ class SegmentReader:
         if self._sets is None:
             sealed = self._connection.get(self._sets_key)
             if sealed is None:
-                raise StoreDamagedError(f"segment {self.info.segment_id} lacks its statement sets")
+                raise self._damaged("lacks its statement sets")
             try:
                 plain = zlib.decompress(self._seal.open(_SETS_NUMBER, sealed))
-                self._sets = msgspec.msgpack.decode(plain, type=tuple[tuple[Statement, ...], ...])
+                self._sets = _SETS_READER.decode(plain)
             except (SealingError, zlib.error, msgspec.MsgspecError) as error:
-                raise StoreDamagedError(f"segment {self.info.segment_id}: its statement sets do not verify") from error
+                raise self._damaged("has statement sets that do not verify") from error
         return self._sets
 
     def fetch(self, numbers: Sequence[int]) -> Opened:
@@ -190,19 +205,40 @@ class SegmentReader:
         """
         sealed: list[bytes | None] = []
         for low in range(0, len(numbers), BLOCKS_PER_COMMAND):
-            part = numbers[low : low + BLOCKS_PER_COMMAND]
-            sealed += self._connection.get_many([b"%b%d" % (self._prefix, number) for number in part])
+            sealed += self._sealed_blocks(numbers[low : low + BLOCKS_PER_COMMAND])
+        return self.opened(numbers, sealed)
+
+    def opened(self, numbers: Sequence[int], sealed: Sequence[bytes | None]) -> Opened:
+        """The plain blocks of these numbers, as `fetch`, from what the store has under `block_keys`."""
         return self._seal.open_blocks(numbers, sealed)
+
+    def block_keys(self, numbers: Sequence[int]) -> list[bytes]:
+        """Where blocks lie in the store."""
+        return [b"%b%d" % (self._prefix, number) for number in numbers]
+
+    def _sealed_blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
+        return self._connection.get_many(self.block_keys(numbers))
 
     def read(self) -> Iterator[PlainBlocks]:
         """Every block in order, a few thousand at a time, each verified."""
-        for low in range(0, self.info.blocks, BLOCKS_PER_COMMAND):
-            numbers = range(low, min(low + BLOCKS_PER_COMMAND, self.info.blocks))
-            opened = self.fetch(numbers)
-            if not opened.good.all():
-                bad = low + int(np.argmin(opened.good))
-                raise StoreDamagedError(f"segment {self.info.segment_id}: block {bad} is missing or does not verify")
-            yield PlainBlocks(opened.data, opened.starts, self.info.digest_size)
+        parts = [
+            range(low, min(low + BLOCKS_PER_COMMAND, self.info.blocks))
+            for low in range(0, self.info.blocks, BLOCKS_PER_COMMAND)
+        ]
+        with ThreadPoolExecutor(1, thread_name_prefix="segment-reader") as receiver:
+            coming: Future[list[bytes | None]] | None = None
+            for numbers, following in zip_longest(parts, parts[1:]):
+                sealed = self._sealed_blocks(numbers) if coming is None else coming.result()
+                # On their way while these are opened, and while whoever reads does something with them.
+                coming = None if following is None else receiver.submit(self._sealed_blocks, following)
+                opened = self._seal.open_blocks(numbers, sealed)
+                if not opened.good.all():
+                    bad = numbers[int(np.argmin(opened.good))]
+                    raise self._damaged(f"lacks block {bad}, or it does not verify")
+                yield PlainBlocks(opened.data, opened.starts, self.info.digest_size)
+
+    def _damaged(self, how: str) -> StoreDamagedError:
+        return StoreDamagedError(f"segment {self.info.segment_id} {how}", self.info.segment_id)
 
     def verify(self) -> None:
         """Read everything back. Returns only if the whole segment is there, verifies and has the rows it should."""
@@ -221,13 +257,13 @@ class SegmentReader:
             try:
                 digests, refs = blocks.columns()
             except BlockError as error:
-                raise StoreDamagedError(f"segment {self.info.segment_id}: {error}") from error
+                raise self._damaged(f"has a block that cannot be read: {error}") from error
             rows += len(refs)
             if len(refs) and int(refs.max()) >= len(self.sets):
-                raise StoreDamagedError(f"segment {self.info.segment_id} refers to statements that it lacks")
+                raise self._damaged("refers to statements that it lacks")
             yield digests, refs, blocks
         if rows != self.info.rows:
-            raise StoreDamagedError(f"segment {self.info.segment_id} has {rows} rows, not {self.info.rows}")
+            raise self._damaged(f"has {rows} rows, not {self.info.rows}")
 
     def rows(self, secret: PlacementSecret) -> Rows:
         """The whole segment as rows."""
@@ -237,6 +273,6 @@ class SegmentReader:
         try:
             payloads = [(blocks.payloads(), len(refs)) for _, refs, blocks in parts]
         except BlockError as error:
-            raise StoreDamagedError(f"segment {self.info.segment_id}: {error}") from error
+            raise self._damaged(f"has a block that cannot be read: {error}") from error
         joined = joined_payloads(payloads) if any(each is not None for each, _ in payloads) else None
         return Rows(self.info.kind, digests, placements_of(self.info.kind, digests, secret), refs, self.sets, joined)

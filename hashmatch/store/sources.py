@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests, Placements, blocks_of
+from hashmatch.columns.placement import Digests, Placements, block_of, blocks_of
 from hashmatch.model.opinions import StatementSet
 from hashmatch.store.blocks import ABSENT, DAMAGED, BlockError, PlainBlocks, find_in_block, payload_of_row
 from hashmatch.store.segments import SegmentInfo, SegmentReader
+from hashmatch.store.supply import Supply
 from hashmatch.trust.batch_opening import Opened
 
 
@@ -54,8 +56,11 @@ class SegmentSource(Protocol):
         """Look up (n,) placements with their (n, size) digests. Raises `StoreUnavailableError`."""
         ...
 
-    def find_few(self, placed: Placements, digests: Digests) -> FewFinds:
-        """The same for so few digests that arrays would cost more than they save. Raises `StoreUnavailableError`."""
+    def find_few(self, placed: Sequence[int], digests: Sequence[bytes], supply: Supply | None) -> FewFinds | None:
+        """The same for so few digests that arrays would cost more than they save.
+
+        With a `supply` None where that lacks a block, which it is told; without one raises `StoreUnavailableError`.
+        """
         ...
 
     @property
@@ -63,13 +68,19 @@ class SegmentSource(Protocol):
         """Whether `find` may have to ask the store."""
         ...
 
-    def at_hand(self, numbers: Iterable[int]) -> bool:
-        """Whether the blocks of these numbers can be had without the store at this moment."""
-        ...
-
 
 def _removed(sets: tuple[StatementSet, ...]) -> npt.NDArray[np.bool_]:
     return np.fromiter((not each for each in sets), np.bool_, len(sets))
+
+
+def _find_each(blocks: Sequence[bytes | None], digests: Sequence[bytes], sets: int) -> FewFinds:
+    """Look for each digest in its own block, which is None where it is damaged; refs are below `sets`."""
+    refs, rows = [], []
+    for block, digest in zip(blocks, digests, strict=True):
+        ref, row = (DAMAGED, ABSENT) if block is None else find_in_block(block, digest)
+        refs.append(ref if ref < sets else DAMAGED)
+        rows.append(row)
+    return FewFinds(refs, lambda index: payload_of_row(blocks[index] or b"", len(digests[index]), rows[index]))
 
 
 class BlockCache:
@@ -101,11 +112,21 @@ class BlockCache:
             self.misses += len(found) - hits
         return found
 
-    def has_all(self, segment_id: str, numbers: Iterable[int]) -> bool:
-        """Whether all these blocks of a segment are cached at this moment."""
-        return all((segment_id, number) in self._blocks for number in numbers)
+    def get_all(self, segment_id: str, numbers: Sequence[int]) -> list[bytes] | None:
+        """These blocks of a segment, None and not counted as asked for if one of them is not cached."""
+        blocks, found = self._blocks, []
+        with self._lock:
+            for number in numbers:
+                block = blocks.get((segment_id, number))
+                if block is None:
+                    return None
+                found.append(block)
+            for number in numbers:
+                blocks.move_to_end((segment_id, number))
+            self.hits += len(found)
+        return found
 
-    def put_many(self, segment_id: str, blocks: list[tuple[int, bytes]]) -> None:
+    def put_many(self, segment_id: str, blocks: Iterable[tuple[int, bytes]]) -> None:
         """Keep blocks, dropping those used longest ago."""
         with self._lock:
             for number, block in blocks:
@@ -115,6 +136,22 @@ class BlockCache:
             while self.size_bytes > self.maximum_bytes:
                 _, dropped = self._blocks.popitem(last=False)
                 self.size_bytes -= len(dropped) + self.OVERHEAD
+
+    def fill(self, segment_id: str, first: int, blocks: PlainBlocks) -> None:
+        """Keep blocks, numbered from `first`, as long as there is room, and drop none: nobody asked for them yet."""
+        with self._lock:
+            known, size, maximum = self._blocks, self.size_bytes, self.maximum_bytes - self.OVERHEAD
+            if size > maximum:
+                return
+            for number, block in enumerate(blocks.parts(), first):
+                key = (segment_id, number)
+                if key in known:
+                    continue
+                if size + len(block) > maximum:
+                    break
+                known[key] = block
+                size += len(block) + self.OVERHEAD
+            self.size_bytes = size
 
 
 class StoredSegment:
@@ -147,19 +184,36 @@ class StoredSegment:
         refs[refs >= len(self.sets)] = DAMAGED
         return Lookup(refs, plain, positions, rows)
 
-    def find_few(self, placed: Placements, digests: Digests) -> FewFinds:
-        """Look up a few. Raises `StoreUnavailableError`."""
-        blocks = self._blocks(blocks_of(placed, self.info.blocks).tolist())
-        refs, rows = [], []
-        for block, digest in zip(blocks, digests, strict=True):
-            ref, row = (DAMAGED, ABSENT) if block is None else find_in_block(block, digest.tobytes())
-            refs.append(ref if ref < len(self.sets) else DAMAGED)
-            rows.append(row)
-        return FewFinds(refs, lambda index: payload_of_row(blocks[index] or b"", self.info.digest_size, rows[index]))
+    def find_few(self, placed: Sequence[int], digests: Sequence[bytes], supply: Supply | None) -> FewFinds | None:
+        """Look up a few, with a `supply` only if that or the cache has their blocks. Raises `StoreUnavailableError`."""
+        numbers = [block_of(each, self.info.blocks) for each in placed]
+        blocks: Sequence[bytes | None] | None
+        if supply is None:
+            blocks = self._blocks(numbers)
+        else:
+            blocks = self._cache.get_all(self.info.segment_id, numbers) or self._supplied(numbers, supply)
+        return None if blocks is None else _find_each(blocks, digests, len(self.sets))
 
-    def at_hand(self, numbers: Iterable[int]) -> bool:
-        """Whether the blocks of these numbers are cached."""
-        return self._cache.has_all(self.info.segment_id, numbers)
+    def _supplied(self, numbers: Sequence[int], supply: Supply) -> list[bytes | None] | None:
+        at_hand = supply.at_hand(self)
+        unknown = [number for number in dict.fromkeys(numbers) if number not in at_hand]
+        if unknown:
+            cached = self._cache.get_many(self.info.segment_id, unknown)
+            at_hand.update((number, block) for number, block in zip(unknown, cached, strict=True) if block is not None)
+            if None in cached:
+                supply.want(self, [number for number in unknown if number not in at_hand])
+                return None
+        return [at_hand[number] for number in numbers]
+
+    def keys(self, numbers: Sequence[int]) -> list[bytes]:
+        """The keys of blocks in the store."""
+        return self._reader.block_keys(numbers)
+
+    def opened(self, numbers: Sequence[int], sealed: Sequence[bytes | None]) -> list[bytes | None]:
+        """The plain blocks of what the store has under these keys, None for a damaged one. They are kept."""
+        blocks = self._checked(self._reader.opened(numbers, sealed)).parts()
+        self._keep(numbers, blocks)
+        return list(blocks)
 
     def _blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
         """The plain blocks of these numbers, None for a damaged one."""
@@ -183,7 +237,9 @@ class StoredSegment:
         return PlainBlocks.of([block or b"" for block in blocks], self.info.digest_size), good
 
     def _fetch(self, numbers: Sequence[int]) -> Opened:
-        opened = self._reader.fetch(numbers)
+        return self._checked(self._reader.fetch(numbers))
+
+    def _checked(self, opened: Opened) -> Opened:
         if not opened.good.all():
             self._cache.damaged.add(self.info.segment_id)
         return opened
@@ -210,14 +266,10 @@ class ResidentSegment:
         refs, rows = self._blocks.find(positions, digests)
         return Lookup(refs, self._blocks, positions, rows)
 
-    def at_hand(self, numbers: Iterable[int]) -> bool:  # noqa: ARG002
-        """Yes."""
-        return True
-
-    def find_few(self, placed: Placements, digests: Digests) -> FewFinds:
+    def find_few(self, placed: Sequence[int], digests: Sequence[bytes], supply: Supply | None) -> FewFinds | None:  # noqa: ARG002
         """Look up a few."""
-        found = self.find(placed, digests)
-        return FewFinds(found.refs.tolist(), found.payload)
+        blocks = [self._blocks[block_of(each, self.info.blocks)] for each in placed]
+        return _find_each(blocks, digests, len(self.sets))
 
 
 def open_segment(
@@ -230,49 +282,73 @@ def open_segment(
     """Make a segment ready for lookups.
 
     The whole segment is read and verified if it is to be `resident` or if `on_live_digests` wants its digests that have
-    a statement, a few thousand at a time. Raises `StoreUnavailableError` and `StoreDamagedError`.
+    a statement, a few thousand at a time; then the cache takes what it has room for, so that a server that has just
+    started need not ask again for what it has read. Raises `StoreUnavailableError` and `StoreDamagedError`.
     """
     if not resident and on_live_digests is None:
         return StoredSegment(reader, cache)
     has_statement = ~_removed(reader.sets)
     kept = []
+    first = 0
     for digests, refs, blocks in reader.checked_columns(reader.read()):
         if on_live_digests is not None:
             live = has_statement[refs]
             on_live_digests(digests if live.all() else digests[live])
         if resident:
             kept.append(blocks)
+        else:
+            cache.fill(reader.info.segment_id, first, blocks)
+        first += len(blocks)
     if not resident:
         return StoredSegment(reader, cache)
     return ResidentSegment(reader.info, reader.sets, PlainBlocks.joined(kept, reader.info.digest_size))
 
 
+class FewFind(NamedTuple):
+    """Where a digest was found: the number of the segment (or ABSENT or DAMAGED), the ref, and its row's payload."""
+
+    segment: int
+    ref: int
+    payload: Callable[[], bytes]
+
+
+def _no_payload() -> bytes:
+    return b""
+
+
+_ABSENT = FewFind(ABSENT, ABSENT, _no_payload)
+_DAMAGED = FewFind(DAMAGED, ABSENT, _no_payload)
+
+
 def find_few_in_chain(
-    sources: Sequence[SegmentSource], placed: Placements, digests: Digests, payloads: bool
-) -> list[tuple[int, int, bytes]]:
+    sources: Sequence[SegmentSource], placed: Sequence[int], digests: Sequence[bytes], supply: Supply | None
+) -> list[FewFind] | None:
     """What `find_in_chain` finds, for so few digests that arrays would cost more than they save.
 
-    Returns for each digest the number of the segment (or ABSENT or DAMAGED), the ref and, with `payloads`, the payload
-    of its row.
+    With a `supply` None where that lacks a block, which it is told; without one raises `StoreUnavailableError`.
     """
-    found: list[tuple[int, int, bytes]] = [(ABSENT, ABSENT, b"")] * len(placed)
+    found = [_ABSENT] * len(placed)
     # The positions that are still to be found, of which `placed` and `digests` have the rows.
     positions = list(range(len(placed)))
     for number in range(len(sources) - 1, -1, -1):
         source = sources[number]
-        refs, payload = source.find_few(placed, digests)
+        finds = source.find_few(placed, digests, supply)
+        if finds is None:
+            return None
+        refs, payload = finds
         absent = []
         for row, (position, ref) in enumerate(zip(positions, refs, strict=True)):
             if ref == ABSENT:
                 absent.append(row)
             elif ref == DAMAGED:
-                found[position] = (DAMAGED, ABSENT, b"")
+                found[position] = _DAMAGED
             elif source.sets[ref]:
-                found[position] = (number, ref, payload(row) if payloads else b"")
+                found[position] = FewFind(number, ref, partial(payload, row))
         if not absent:
             break
-        positions = [positions[row] for row in absent]
-        placed, digests = placed[absent], digests[absent]
+        if number and len(absent) < len(positions):
+            positions = [positions[row] for row in absent]
+            placed, digests = [placed[row] for row in absent], [digests[row] for row in absent]
     return found
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import msgspec
 
-from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.approvals import ApprovalRecord, ApprovalTerms
+from hashmatch.model.decoding import UNREADABLE
+from hashmatch.model.errors import ErrorReason
 from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.lists import ListNature
 from hashmatch.model.vetting import DeliveryMode, VettingReport
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.store.manifest import SuppressionsInfo
+from hashmatch.store.sealed_records import SealedRecords
 from hashmatch.store.segments import SegmentInfo, StoreDamagedError
-from hashmatch.trust.sealing import SealingError, SealingKey
+from hashmatch.trust.sealing import SealingKey
 
 STAGED = "staged"
 PUBLISHED = "published"
@@ -25,14 +30,6 @@ class KindChange(msgspec.Struct, frozen=True):
     kind: int
     segment: SegmentInfo | None
     replace: bool
-
-
-class ApprovalRecord(msgspec.Struct, frozen=True):
-    """Somebody's approval."""
-
-    approver: str
-    approved_at: float
-    note: str = ""
 
 
 class Staging(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +56,23 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: FeedCheckpoint | None = None
     # What the list was about when the delivery was vetted; None in stagings from before natures were recorded.
     nature: ListNature | None = None
+    # The digest of the list's state that it was computed from; empty in stagings from before approvals were signed.
+    base_sha256: bytes = b""
+    store_id: str = ""
+
+    @property
+    def terms(self) -> ApprovalTerms:
+        """What exactly an approval of it is for."""
+        return ApprovalTerms(
+            act="publish",
+            subject=self.staging_id,
+            store=self.store_id,
+            list_id=self.list_id,
+            generation=self.base_number + 1,
+            base_sha256=self.base_sha256,
+            content_sha256=self.delivery_sha256,
+            report_sha256=self.approval_digest,
+        )
 
     def segments(self) -> list[SegmentInfo]:
         """The segments that were written for it."""
@@ -73,35 +87,49 @@ class PendingNote(msgspec.Struct, frozen=True):
     suppressions: SuppressionsInfo | None = None
 
 
+_NOTE_READER = msgspec.msgpack.Decoder(PendingNote)
+_STAGING_READER = msgspec.msgpack.Decoder(Staging)
+
+
 class StagingStore:
     """Keeps stagings and notes, sealed. Methods raise `StoreUnavailableError`."""
 
     def __init__(self, connection: Connection, keys: Keys, sealing_key: SealingKey) -> None:
         self._connection = connection
         self._keys = keys
-        self._sealer = sealing_key.sealer(b"", b"stagings")
+        self._records = SealedRecords(
+            connection,
+            keys.stagings,
+            sealing_key,
+            _STAGING_READER,
+            purpose=b"stagings",
+            what="staged generation",
+            unknown=ErrorReason.STAGING_NOT_FOUND,
+        )
 
     def put(self, staging: Staging) -> None:
-        """Write or replace a staging."""
-        sealed = self._sealer.seal_with_random_nonce(msgspec.msgpack.encode(staging), staging.staging_id.encode())
-        self._connection.hash_set(self._keys.stagings, staging.staging_id, sealed)
+        """Write a new staging; what is there is changed with `change`."""
+        self._records.put(staging.staging_id, staging)
 
     def get(self, staging_id: str) -> Staging:
         """A staging. Raises `HashmatchError` STAGING_NOT_FOUND and `StoreDamagedError`."""
-        sealed = self._connection.hash_get(self._keys.stagings, staging_id)
-        if sealed is None:
-            raise HashmatchError(ErrorReason.STAGING_NOT_FOUND, "there is no such staged generation")
-        return self._open(staging_id, sealed)
+        return self._records.get(staging_id)
+
+    def change(self, staging_id: str, change: Callable[[Staging], Staging | None]) -> Staging:
+        """Put what `change` makes of a staging in its place; see `SealedRecords.change`."""
+        return self._records.change(staging_id, change)
 
     def all(self) -> list[Staging]:
-        """Every staging, oldest first."""
-        found = self._connection.hash_all(self._keys.stagings)
-        stagings = [self._open(staging_id.decode(), sealed) for staging_id, sealed in found.items()]
-        return sorted(stagings, key=lambda staging: (staging.staged_at, staging.staging_id))
+        """Every staging, oldest first. Raises `StoreDamagedError`."""
+        return sorted(self._records.all(), key=lambda staging: (staging.staged_at, staging.staging_id))
+
+    def under(self, key_ids: Collection[str]) -> list[Staging]:
+        """Those that are sealed under one of these keys. Raises `StoreDamagedError`."""
+        return self._records.under(key_ids)
 
     def remove(self, staging_id: str) -> None:
         """Forget a staging."""
-        self._connection.hash_delete(self._keys.stagings, staging_id)
+        self._records.remove(staging_id)
 
     def note(self, identifier: str, note: PendingNote) -> None:
         """Note what may be collected."""
@@ -111,19 +139,26 @@ class StagingStore:
         """Every note. Raises `StoreDamagedError`."""
         try:
             return {
-                identifier.decode(): msgspec.msgpack.decode(note, type=PendingNote)
+                identifier.decode(): _NOTE_READER.decode(note)
                 for identifier, note in self._connection.hash_all(self._keys.pending).items()
             }
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise StoreDamagedError("the notes of what to collect cannot be read") from error
 
-    def remove_note(self, identifier: str) -> None:
-        """Forget a note."""
-        self._connection.hash_delete(self._keys.pending, identifier)
+    def is_noted(self, identifier: str, note: PendingNote) -> bool:
+        """Whether a note is still this one: what is dropped once more is noted anew. Raises `StoreDamagedError`."""
+        return self._noted(identifier, note) is not None
 
-    def _open(self, staging_id: str, sealed: bytes) -> Staging:
+    def remove_note(self, identifier: str, note: PendingNote) -> None:
+        """Forget a note, unless it is another one by now. Raises `StoreDamagedError`."""
+        noted = self._noted(identifier, note)
+        if noted is not None:
+            self._connection.hash_compare_and_delete(self._keys.pending, identifier, noted)
+
+    def _noted(self, identifier: str, note: PendingNote) -> bytes | None:
+        """The note as it is kept, if it is this one."""
+        kept = self._connection.hash_get(self._keys.pending, identifier)
         try:
-            plain = self._sealer.open_with_nonce(sealed, staging_id.encode())
-            return msgspec.msgpack.decode(plain, type=Staging)
-        except (SealingError, msgspec.MsgspecError) as error:
-            raise StoreDamagedError("a staged generation does not verify") from error
+            return kept if kept is not None and _NOTE_READER.decode(kept) == note else None
+        except UNREADABLE as error:
+            raise StoreDamagedError("a note of what to collect cannot be read") from error

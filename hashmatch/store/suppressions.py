@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -49,6 +49,9 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
         return max((epoch for scope, epoch in self.changed.items() if scope == EVERY_LIST or scope in lists), default=0)
 
 
+_SUPPRESSIONS_READER = msgspec.msgpack.Decoder(list[Suppression])
+
+
 class SuppressionStore:
     """Writes and reads whole versions. Methods raise `StoreUnavailableError`."""
 
@@ -61,16 +64,20 @@ class SuppressionStore:
         self._keys = keys
         self._sealer = sealing_key.sealer(b"", b"suppressions")
 
-    def write(self, suppressions: Iterable[Suppression]) -> SuppressionsInfo:
-        """Write a new version that nothing refers to yet."""
+    def write(
+        self, suppressions: Iterable[Suppression], *, note_pending: Callable[[SuppressionsInfo], object]
+    ) -> SuppressionsInfo:
+        """Write a new version that nothing refers to yet. `note_pending` is told of it before anything is written."""
         content = list(suppressions)
         blob_id = secrets.token_hex(8)
+        info = SuppressionsInfo(blob_id, len(content))
+        note_pending(info)
         sealed = self._sealer.seal_with_random_nonce(msgspec.msgpack.encode(content), blob_id.encode())
         self._connection.set(self._keys.suppressions(blob_id), sealed)
         if self._archive is not None:
             with self._archive.writer(blob_id) as copy:
                 copy.add({self._keys.suppressions(blob_id): sealed})
-        return SuppressionsInfo(blob_id, len(content))
+        return info
 
     def read(self, info: SuppressionsInfo | None) -> list[Suppression]:
         """A version. Raises `StoreDamagedError`."""
@@ -81,8 +88,16 @@ class SuppressionStore:
             raise StoreDamagedError("the suppressions are missing")
         try:
             plain = self._sealer.open_with_nonce(sealed, info.blob_id.encode())
-            return msgspec.msgpack.decode(plain, type=list[Suppression])
+            return _SUPPRESSIONS_READER.decode(plain)
         except (SealingError, msgspec.MsgspecError) as error:
+            raise StoreDamagedError("the suppressions do not verify") from error
+
+    def key_id(self, info: SuppressionsInfo) -> str:
+        """The id of the key that a version is sealed under. Raises `StoreDamagedError`."""
+        sealed = self._connection.get(self._keys.suppressions(info.blob_id))
+        try:
+            return self._sealer.key_of(sealed or b"", info.blob_id.encode())
+        except SealingError as error:
             raise StoreDamagedError("the suppressions do not verify") from error
 
     def delete(self, info: SuppressionsInfo) -> None:

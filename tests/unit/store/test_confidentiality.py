@@ -11,6 +11,8 @@ import redis
 
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.feedback import DisputeReason, Feedback, Judgement
+from hashmatch.model.floods import Flood
 from hashmatch.model.vetting import DeliveryMode
 from tests.support.office import ACTOR, Office, row
 
@@ -19,7 +21,16 @@ PLANTED = {
     for algorithm in (Algorithm.MD5, Algorithm.SHA256)
 }
 # Texts of a body, of its entries and of the people: none is for the store's eyes.
-TEXTS = ["planted-label", "planted-key", "planted-reason", "planted body", "planted-file.csv", "planted-list"]
+TEXTS = [
+    "planted-label",
+    "planted-key",
+    "planted-reason",
+    "planted body",
+    "planted-file.csv",
+    "planted-list",
+    "planted-note",
+    "planted-client",
+]
 
 
 def dump(valkey: redis.Redis) -> bytes:
@@ -63,6 +74,37 @@ def dumped(office: Office, suppressor: Suppressor, valkey: redis.Redis) -> bytes
     hashes = [(int(Algorithm.MD5), digest) for digest in PLANTED[Algorithm.MD5][:3]]
     suppressor.suppress(hashes, ["planted-list"], ACTOR, "planted-reason")
     office.publisher.withdraw_entries("planted-list", [hashes[1]], ["planted-key-4"], ACTOR, "planted-reason")
+    office.store.feedback.put(
+        Feedback(
+            list_id="planted-list",
+            algorithm=int(Algorithm.MD5),
+            value=hashes[0][1],
+            client="planted-client",
+            judgement=Judgement.DISPUTED,
+            reason=DisputeReason.OTHER,
+            note="planted-note",
+            said_at=1.0,
+            generation=1,
+            source_keys=("planted-key-0",),
+            near=False,
+        )
+    )
+    office.store.floods.put(
+        [
+            Flood(
+                list_id="planted-list",
+                generation=1,
+                algorithm=int(Algorithm.MD5),
+                value=hashes[0][1],
+                source_keys=("planted-key-0",),
+                matches=100,
+                usual=1,
+                window_seconds=600.0,
+                seen_at=1.0,
+            )
+        ],
+        1.0,
+    )
     return dump(valkey)
 
 

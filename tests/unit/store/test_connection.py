@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import redis
 
 from hashmatch.store.connection import Connection, StoreMisconfiguredError, StoreUnavailableError
 from hashmatch.store.embedded import EmbeddedValkey
+from tests.faults.harness.commands import CommandReader
 
 # A key and a value that no text of ours may hold.
 KEY = b"key-5f3a9c"
@@ -33,6 +35,8 @@ def operations(connection: Connection) -> dict[str, object]:
         "hash_get": lambda: connection.hash_get(KEY, VALUE.decode()),
         "hash_all": lambda: connection.hash_all(KEY),
         "hash_set": lambda: connection.hash_set(KEY, VALUE.decode(), VALUE),
+        "hash_compare_and_set": lambda: connection.hash_compare_and_set(KEY, VALUE.decode(), VALUE, KEY),
+        "hash_compare_and_delete": lambda: connection.hash_compare_and_delete(KEY, VALUE.decode(), VALUE),
         "hash_delete": lambda: connection.hash_delete(KEY, VALUE.decode()),
         "publish": lambda: connection.publish(KEY, VALUE),
         "subscribe": lambda: connection.subscribe(KEY),
@@ -75,6 +79,22 @@ def test_compare_and_set_changes_only_what_was_expected(connection: Connection):
     assert not connection.compare_and_set(b"k", b"other", b"2")
     assert connection.compare_and_set(b"k", b"1", b"2")
     assert connection.get(b"k") == b"2"
+
+
+def test_compare_and_set_of_a_field_changes_only_what_was_expected(connection: Connection):
+    assert not connection.hash_compare_and_set(b"h", "f", b"1", b"2")
+    assert connection.hash_get(b"h", "f") is None
+    connection.hash_set(b"h", "f", b"1")
+    assert not connection.hash_compare_and_set(b"h", "f", b"other", b"2")
+    assert connection.hash_compare_and_set(b"h", "f", b"1", b"2")
+    connection.hash_compare_and_delete(b"h", "f", b"1")
+    assert connection.hash_get(b"h", "f") == b"2"
+    connection.hash_set(b"h", "g", b"2")
+    connection.hash_compare_and_delete(b"h", "g", b"2")
+    assert connection.hash_get(b"h", "g") is None
+    # The reply to the first attempt may have been lost.
+    assert connection.hash_compare_and_set(b"h", "f", b"1", b"2")
+    assert connection.hash_all(b"h") == {b"f": b"2"}
 
 
 def test_an_evicting_store_is_refused(connection: Connection, valkey: redis.Redis):
@@ -140,6 +160,51 @@ def test_a_store_that_does_not_answer_costs_no_more_than_two_timeouts():
             pytest.raises(StoreUnavailableError, match="did not answer in time"),
         ):
             connection.get(KEY)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[bytes], Connection]]:
+    """Makes connections to a store that greets, and then answers the same to everything."""
+    with ExitStack() as stack:
+
+        def make(reply: bytes) -> Connection:
+            listener = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
+            stopping = threading.Event()
+
+            def serve() -> None:
+                while not stopping.is_set():
+                    peer, _ = listener.accept()
+                    with peer:
+                        commands = CommandReader()
+                        while not stopping.is_set() and (data := peer.recv(1 << 12)):
+                            for command in commands.feed(data):
+                                greeting = _GREETINGS.get(command.name)
+                                peer.sendall(reply if greeting is None else greeting)
+
+            def stop() -> None:
+                stopping.set()
+                with closing(socket.create_connection(listener.getsockname())):
+                    thread.join()
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            stack.callback(stop)
+            port = listener.getsockname()[1]
+            return stack.enter_context(closing(Connection(f"redis://127.0.0.1:{port}", maximum_connections=2)))
+
+        yield make
+
+
+_GREETINGS = {b"HELLO": b"%1\r\n+proto\r\n:3\r\n", b"CLIENT": b"+OK\r\n"}
+
+
+@pytest.mark.parametrize("name", ["get", "get_range", "get_many", "delete", "count_existing", "hash_get", "hash_all"])
+@pytest.mark.parametrize("reply", [b"*1\r\n:1\r\n", b"%1\r\n+a\r\n#t\r\n", b",1.5\r\n", b"*2\r\n$1\r\nx\r\n:3\r\n"])
+def test_an_answer_to_something_else_is_no_answer(answering: Callable[[bytes], Connection], name: str, reply: bytes):
+    """Where bytes are lost or changed on the way, replies come that belong to no question."""
+    with pytest.raises(StoreUnavailableError, match="cannot be read") as caught:
+        operations(answering(reply))[name]()
+    check_silent(caught.value)
 
 
 def test_a_connection_that_was_closed_while_idle_is_mended(connection: Connection, valkey: redis.Redis):

@@ -72,7 +72,9 @@ def test_a_floor_in_memory_holds_as_long_as_the_process(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"store_id":"x","epoch":"7","content":""}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"{}", b'{"store_id":"\xff"}', b'{"store_id":"x","epoch":"7","content":""}']
+)
 def test_a_floor_that_cannot_be_read_is_never_begun_anew(path: Path, content: bytes):
     path.write_bytes(content)
     with pytest.raises(FloorError, match="cannot be read"):

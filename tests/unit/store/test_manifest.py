@@ -115,7 +115,7 @@ def test_a_manifest_that_contradicts_its_own_header_is_damage(
     store: Store, valkey: redis.Redis, sealing_key: SealingKey
 ):
     """Servers poll the header: one that says less than the manifest would hide a change from them."""
-    header = store.manifests.replace(b"", manifest_of(1)).raw[:20]
+    header = store.manifests.replace(b"", manifest_of(1)).raw[:24]
     plain = zlib.compress(msgspec.msgpack.encode(manifest_of(2)))
     sealed = sealing_key.sealer(b"", b"manifest").seal_with_random_nonce(plain, header)
     valkey.set(store.keys.manifest, header + sealed)
@@ -126,7 +126,7 @@ def test_a_manifest_that_contradicts_its_own_header_is_damage(
 def test_a_manifest_under_another_key_is_damage(store: Store):
     store.manifests.replace(b"", manifest_of(1))
     stranger = ManifestStore(store.connection, Keys("hashmatch"), SealingKey(b"\7" * KEY_SIZE))
-    with pytest.raises(StoreDamagedError, match="sealing key"):
+    with pytest.raises(StoreDamagedError, match="is sealed under key"):
         stranger.load()
 
 

@@ -26,7 +26,11 @@ REPORT = VettingReport(
     changed=0,
     unchanged=0,
 )
-INFO = SegmentInfo("0" * 16, b"salt", 1, 1, 1, 1, 1)
+INFO = SegmentInfo("0" * 16, b"salt", 1, 1, 1, 1, 1, "00000000")
+
+
+def unnoted(_info: SuppressionsInfo) -> None:
+    """What is written here needs no collecting."""
 
 
 def suppression(**changes: object) -> Suppression:
@@ -58,7 +62,7 @@ def test_suppressions_come_back_as_they_were_written(store: Store):
         suppression(),
         suppression(digest=b"e" * 16, list_ids=("a", "b"), changed={"a": 9, "b": 4}, lifted={"a": 9}),
     ]
-    info = store.suppressions.write(given)
+    info = store.suppressions.write(given, note_pending=unnoted)
     assert info.count == 2
     assert store.suppressions.read(info) == given
     assert store.suppressions.read(None) == []
@@ -80,7 +84,10 @@ def test_what_is_done_about_one_list_tells_nothing_of_another():
 @pytest.mark.parametrize("harm", ["missing", "flipped", "cut short", "an older version"])
 def test_suppressions_that_are_not_what_was_written_are_damage(store: Store, valkey: redis.Redis, harm: str):
     """To serve on without them would bring back what somebody took out of every answer."""
-    older, info = store.suppressions.write([]), store.suppressions.write([suppression()])
+    older, info = (
+        store.suppressions.write([], note_pending=unnoted),
+        store.suppressions.write([suppression()], note_pending=unnoted),
+    )
     key = store.keys.suppressions(info.blob_id)
     sealed = valkey.get(key)
     harmed = {
@@ -95,7 +102,7 @@ def test_suppressions_that_are_not_what_was_written_are_damage(store: Store, val
 
 
 def test_a_deleted_version_is_gone(store: Store, valkey: redis.Redis):
-    store.suppressions.delete(store.suppressions.write([suppression()]))
+    store.suppressions.delete(store.suppressions.write([suppression()], note_pending=unnoted))
     assert valkey.dbsize() == 0
     with pytest.raises(StoreDamagedError):
         store.suppressions.read(SuppressionsInfo("0" * 16, 1))
@@ -122,12 +129,25 @@ def test_a_staging_in_the_place_of_another_is_damage(store: Store, valkey: redis
         store.stagings.all()
 
 
+def test_a_name_that_is_no_text_is_damage(store: Store, valkey: redis.Redis):
+    for records, key in ((store.stagings, store.keys.stagings), (store.proposals, store.keys.proposals)):
+        valkey.hset(key, b"\xff", b"anything")
+        for read in (records.all, lambda found=records: found.under(["key"])):
+            with pytest.raises(StoreDamagedError):
+                read()
+
+
 def test_notes_come_back_until_they_are_removed(store: Store, valkey: redis.Redis):
     note = PendingNote(1.0, segment=INFO)
     store.stagings.note("a", note)
     assert store.stagings.notes() == {"a": note}
-    store.stagings.remove_note("a")
+    other = PendingNote(2.0, segment=INFO)
+    store.stagings.remove_note("a", other)
+    assert (store.stagings.is_noted("a", note), store.stagings.is_noted("a", other)) == (True, False)
+    store.stagings.remove_note("a", note)
     assert store.stagings.notes() == {}
+    assert not store.stagings.is_noted("a", note)
+    store.stagings.remove_note("a", note)
     valkey.hset(store.keys.pending, "b", b"\xff")
     with pytest.raises(StoreDamagedError):
         store.stagings.notes()

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import redis
 
-from hashmatch.columns.placement import PlacementSecret, placements
+from hashmatch.columns.placement import PlacementSecret, blocks_of, placements
 from hashmatch.columns.rows import SOURCE_KEYS, Payloads, empty_rows, make_rows
 from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.opinions import Statement
 from hashmatch.store.segments import SegmentInfo, SegmentReader, StoreDamagedError, digest_size_of
 from hashmatch.store.sources import ABSENT, DAMAGED, BlockCache, find_in_chain, open_segment
 from hashmatch.store.store import Store
+from hashmatch.store.supply import Supply
 from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 
 SETS = ((), (Statement("a"),), (Statement("b", flags=("x", "y"), since_generation=3),))
@@ -40,6 +41,11 @@ def write(store: Store):
         return store.segments.open(store.segments.write(rows, note_pending=ignore))
 
     return write
+
+
+def placed_in(block: int, blocks: int) -> int:
+    """A placement in a block."""
+    return -(-(block << 32) // blocks) << 32
 
 
 def block_key(store: Store, info: SegmentInfo, number: int) -> bytes:
@@ -248,6 +254,30 @@ def test_cached_blocks_answer_without_the_store(store: Store, valkey: redis.Redi
     valkey.flushall()
     assert np.array_equal(source.find(rows.placed, rows.digests).refs, rows.refs)
     assert cache.hits == source.info.blocks
+
+
+@pytest.mark.parametrize("room", [0, 1, 10, 1_000])
+def test_what_was_read_for_the_tables_is_kept_as_far_as_there_is_room_and_drops_nothing(
+    valkey: redis.Redis, write, secret: PlacementSecret, room: int
+):
+    block = len(b"used before") + BlockCache.OVERHEAD
+    cache = BlockCache(block + room * 2_000)
+    cache.put_many("other", [(0, b"used before")])
+    rows = rows_with(secret)
+    source = open_segment(write(rows), cache, resident=False, on_live_digests=ignore)
+    assert cache.size_bytes <= cache.maximum_bytes
+    assert cache.get_many("other", [0]) == [b"used before"]
+    blocks, asked = source.info.blocks, [bytes(rows.digests.shape[1])]
+    kept = [
+        number for number in range(blocks) if source.find_few([placed_in(number, blocks)], asked, Supply()) is not None
+    ]
+    assert kept == list(range(len(kept)))
+    assert bool(kept) is bool(room)
+    valkey.flushall()
+    inside = blocks_of(rows.placed, source.info.blocks) < len(kept)
+    assert np.array_equal(source.find(rows.placed[inside], rows.digests[inside]).refs, rows.refs[inside])
+    if room == 1_000:
+        assert inside.all()
 
 
 def test_damage_is_not_cached(store: Store, valkey: redis.Redis, write, secret: PlacementSecret):
