@@ -73,12 +73,12 @@ class ExactFilter:
         """The memory that the filter takes, in bytes."""
         return sum(each.nbytes for each in self._arrays)
 
-    def candidates(self, digests: Digests) -> npt.NDArray[np.int64]:
-        """Which rows of (n, size) digests may be listed: ascending positions."""
-        out = np.empty(len(digests), np.int64)
+    def candidates(self, digests: Digests) -> tuple[npt.NDArray[np.int64], Placements]:
+        """Which rows of (n, size) digests may be listed: ascending positions, and the placement of each."""
+        out, placed = np.empty(len(digests), np.int64), np.empty(len(digests), np.uint64)
         probe = kernels.probe_few if len(digests) <= HOLDING_LOCK else kernels.probe
-        found = probe(np.ascontiguousarray(digests), *self._secret, self._spare, *self._arrays, out)
-        return out[:found]
+        found = probe(np.ascontiguousarray(digests), *self._secret, self._spare, *self._arrays, out, placed)
+        return out[:found], placed[:found]
 
     def tags(self, placed: Placements) -> npt.NDArray[np.bool_]:
         """Under which tags each of (n,) candidates may be listed: (n, 256) bool."""

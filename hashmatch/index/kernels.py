@@ -201,8 +201,8 @@ def _may_be_listed(placed, spare, lines, marks, overflow, overflow_marks, starts
 
 
 @numba.njit(nogil=True, cache=True, boundscheck=False)
-def probe(digests, first, second, spare, lines, marks, overflow, overflow_marks, starts, out):
-    """Write the rows of (n, size) `digests` that may be listed to `out`, ascending; returns how many.
+def probe(digests, first, second, spare, lines, marks, overflow, overflow_marks, starts, out, out_placed):
+    """Write the rows of (n, size) `digests` that may be listed to `out`, ascending, and their placements; how many.
 
     `digests` may begin anywhere in memory: they are read where a message has them.
     """
@@ -227,6 +227,7 @@ def probe(digests, first, second, spare, lines, marks, overflow, overflow_marks,
         placed = place(digests, out[at], first, second)
         if _may_be_listed(placed, spare, lines, marks, overflow, overflow_marks, starts):
             out[kept] = out[at]
+            out_placed[kept] = placed
             kept += 1
     return kept
 

@@ -43,7 +43,7 @@ class SnapshotLoader:
     ) -> None:
         """`resident` keeps the blocks of every segment in memory, about 40 bytes a row.
 
-        `nearness` says how values are indexed that are searched by more than equality, by default PDQ codes alone; see
+        `nearness` says how values are indexed that are searched by more than equality, by default PDQ codes; see
         `perceptual.indexes`.
         """
         self._segments = segments

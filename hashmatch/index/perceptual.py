@@ -20,7 +20,7 @@ from hashmatch.index.euclidean import EuclideanIndex
 from hashmatch.index.hamming import HammingIndex
 from hashmatch.index.matches import IndexMatches
 from hashmatch.index.tables import AlgorithmTable
-from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.algorithms import PDQ_CODES, Algorithm
 
 
 class NearIndex(Protocol):
@@ -128,7 +128,7 @@ def join(found: Sequence[Near]) -> Near:
 
 def indexes(*, photodna: bool = False) -> dict[Algorithm, MakeIndex]:
     """How values are indexed that are searched by more than equality; PhotoDNA values only if that is asked for."""
-    near: dict[Algorithm, MakeIndex] = {Algorithm.PDQ: HammingIndex}
+    near: dict[Algorithm, MakeIndex] = dict.fromkeys(PDQ_CODES, HammingIndex)
     if photodna:
         near[Algorithm.PHOTODNA] = EuclideanIndex
     return near

@@ -48,6 +48,8 @@ class AlgorithmTable:
         """`overlay_placements` are those of the segments outside the base, kept to make the next overlay from."""
         self.parts = parts
         self.overlay_placements = dict(overlay_placements)
+        # The list that every candidate has to be asked of, if there is just one.
+        self.only_list = parts[0].lists[0] if len(parts) == 1 and len(parts[0].lists) == 1 else None
 
     @property
     def segment_ids(self) -> frozenset[str]:
@@ -65,18 +67,21 @@ class AlgorithmTable:
         """How many entries the filters hold, removed ones included."""
         return sum(part.filter.entries for part in self.parts)
 
-    def candidates(self, digests: Digests) -> npt.NDArray[np.int64]:
-        """Which of (n, size) digests may be listed: ascending positions."""
+    def candidates(self, digests: Digests) -> tuple[npt.NDArray[np.int64], Placements]:
+        """Which of (n, size) digests may be listed: ascending positions, and the placement of each."""
         found = [part.filter.candidates(digests) for part in self.parts]
         if len(found) == 1:
             return found[0]
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.uint64)
+        positions, first = np.unique(np.concatenate([each for each, _ in found]), return_index=True)
+        return positions, np.concatenate([placed for _, placed in found])[first]
 
     def lists_to_ask(self, placed: Placements) -> dict[str, npt.NDArray[np.int64]]:
         """For each list the ascending positions among (n,) candidates that it may have."""
         asked: dict[str, npt.NDArray[np.bool_]] = {}
-        if len(self.parts) == 1 and len(self.parts[0].lists) == 1:
-            return {self.parts[0].lists[0]: np.arange(len(placed))}
+        if self.only_list is not None:
+            return {self.only_list: np.arange(len(placed))}
         for part in self.parts:
             tags = part.filter.tags(placed)
             for tag in np.flatnonzero(tags.any(axis=0)).tolist():

@@ -117,6 +117,19 @@ def test_a_harmed_manifest_leaves_what_is_served(
     assert hits(office, refresher, 1) == [1]
 
 
+def test_what_is_spoilt_behind_a_header_is_noticed_in_time_and_until_it_is_mended(
+    refresher: Refresher, office: Office, valkey: redis.Redis, clock: ManualClock
+):
+    whole = valkey.get("hashmatch:manifest")
+    valkey.setrange("hashmatch:manifest", 40, b"\0\0\0\0")
+    clock.advance(5.0)
+    for _ in range(2):
+        assert refresher.refresh().outcome is Outcome.DAMAGED
+    assert hits(office, refresher, 1) == [1]
+    valkey.set("hashmatch:manifest", whole)
+    assert refresher.refresh().outcome is Outcome.UNCHANGED
+
+
 def test_a_generation_that_is_not_whole_is_not_served(refresher: Refresher, office: Office, valkey: redis.Redis):
     served = set(valkey.keys("hashmatch:b:*"))
     office.deliver_hashes([digest(2)])

@@ -35,8 +35,9 @@ def check_complete(table: AlgorithmTable, active) -> None:
     assert set(active) <= table.segment_ids
     for segment_id in active:
         list_id, digests = SEGMENTS[segment_id]
-        candidates = table.candidates(digests)
+        candidates, where = table.candidates(digests)
         assert candidates.tolist() == list(range(len(digests)))
+        assert where.tolist() == placed(segment_id).tolist()
         assert table.lists_to_ask(placed(segment_id))[list_id].tolist() == list(range(len(digests)))
 
 
@@ -64,7 +65,7 @@ def test_a_small_change_leaves_the_base_as_it_is():
 
 def test_a_table_of_nothing_lets_nothing_through():
     table = next_table(next_table(None, ["segment 0"]), [])
-    assert table.candidates(SEGMENTS["segment 0"][1]).tolist() == []
+    assert [each.tolist() for each in table.candidates(SEGMENTS["segment 0"][1])] == [[], []]
     assert table.lists_to_ask(placed("segment 0")) == {}
 
 
