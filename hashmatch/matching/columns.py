@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests, Placements, blocks_of, packed_digests, placed_by, placements
+from hashmatch.columns.placement import Digests, Placements, packed_digests, placed_by
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
 from hashmatch.matching.evaluation import evaluate
-from hashmatch.matching.few import FEW, settle_few
+from hashmatch.matching.few import FEW, FewCandidates, FoundFew, settle_few
 from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import Algorithm
@@ -20,6 +20,7 @@ from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.store.blocks import ABSENT, DAMAGED
 from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.store.sources import ChainLookup, SegmentSource, find_in_chain
+from hashmatch.store.supply import Supply
 
 Positions = npt.NDArray[np.int64]
 
@@ -31,7 +32,8 @@ class ColumnAnswer:
     `positions`, ascending, are those of the digests with a finding of their own, `finding_numbers` the finding of each
     in `findings`. Every other digest is NO_KNOWN_MATCH if `doubts` is empty, otherwise NOT_DETERMINED for the doubts.
     A finding of NO_KNOWN_MATCH is subject to the doubts as well. `distances`, where they may be told, are those of the
-    nearest listed values: one for each of `positions`, of meaning for a MATCH.
+    nearest listed values: one for each of `positions`, of meaning for a MATCH. `listed` (n, size) are the listed values
+    that the findings are of, of near ones the nearest, likewise; None where nothing was confirmed.
     """
 
     count: int
@@ -41,6 +43,7 @@ class ColumnAnswer:
     findings: tuple[Finding, ...]
     candidates: int = 0
     distances: Positions | None = None
+    listed: Digests | None = None
 
     def verdict_at(self, number: int) -> Verdict:
         """The verdict of a finding, doubts included."""
@@ -70,10 +73,12 @@ class ColumnQuestion:
         # Filled in by `probe`.
         self._digests: Digests = _NO_DIGESTS
         self._candidates: Positions = _NOWHERE
-        # Filled in by `_lists_to_ask`.
-        self._to_ask: dict[str, Positions] | None = None
-        self._candidate_digests: Digests = _NO_DIGESTS
         self._placed: Placements = _NO_PLACEMENTS
+        # Filled in when it is asked for.
+        self._to_ask: dict[str, Positions] | None = None
+        self._few: FewCandidates | None = None
+        # Filled in by `needs_store` where it turns out that nothing has to be waited for.
+        self._found_few: FoundFew | None = None
 
     @property
     def count(self) -> int:
@@ -84,33 +89,39 @@ class ColumnQuestion:
         """Ask the filter, which needs no store. Returns whether `confirm` has anything left to do."""
         if self._table is not None:
             self._digests = packed_digests(self._packed, self._algorithm.digest_size)
-            self._candidates = self._table.candidates(placed_by(self._algorithm, self._digests))
+            placing = placed_by(self._algorithm, self._digests)
+            self._candidates, self._placed = self._table.candidates(placing)
         return len(self._candidates) > 0
 
-    @property
-    def needs_store(self) -> bool:
-        """Whether `confirm` may have to ask the store, and so may wait."""
+    def needs_store(self, supply: Supply) -> bool:
+        """Whether `confirm` would have to ask the store, and so to wait; what `supply` can help with it is told."""
         if not len(self._candidates):
             return False
         if len(self._candidates) > FEW:
             chains = [loaded.chains[self._algorithm] for loaded in self._carriers.values()]
             return any(source.needs_store for chain in chains for source in chain)
-        # A few blocks may be in the cache, and then a thread would only add to the time. One that is dropped before
-        # `confirm` comes to it is read after all, within the store's timeouts.
-        for list_id, asked in self._lists_to_ask().items():
-            if list_id in self._carriers:
-                placed = self._placed[asked]
-                for source in self._carriers[list_id].chains[self._algorithm]:
-                    if source.needs_store and not source.at_hand(blocks_of(placed, source.info.blocks).tolist()):
-                        return True
-        return False
+        # A few blocks may be at hand, and then a thread would only add to the time.
+        self._found_few = self._few_candidates().find(self._view, self._algorithm, supply)
+        return self._found_few is None
+
+    def _few_candidates(self) -> FewCandidates:
+        if self._few is None:
+            size, packed = self._algorithm.digest_size, self._packed
+            positions = self._candidates.tolist()
+            digests = [bytes(packed[size * position : size * (position + 1)]) for position in positions]
+            self._few = FewCandidates(self._placed.tolist(), digests, self._few_to_ask())
+        return self._few
+
+    def _few_to_ask(self) -> dict[str, Sequence[int]]:
+        assert self._table is not None
+        only = self._table.only_list
+        if only is not None:
+            return {only: range(len(self._candidates))} if only in self._carriers else {}
+        return {list_id: asked.tolist() for list_id, asked in self._lists_to_ask().items() if list_id in self._carriers}
 
     def _lists_to_ask(self) -> dict[str, Positions]:
         if self._to_ask is None:
             assert self._table is not None
-            self._candidate_digests = self._digests[self._candidates]
-            placing = placed_by(self._algorithm, self._candidate_digests)
-            self._placed = placements(placing, self._view.snapshot.manifest.placement)
             self._to_ask = self._table.lists_to_ask(self._placed)
         return self._to_ask
 
@@ -133,12 +144,10 @@ class ColumnQuestion:
         """Settle what `probe` let through. With `source_keys`, findings are not shared and name the entries' keys."""
         if not len(self._candidates) or self._table is None:
             return ColumnAnswer(self.count, self._doubts, _NOWHERE, _NOWHERE, ())
+        if len(self._candidates) <= FEW:
+            return self._confirm_few(source_keys=source_keys)
         to_ask = self._lists_to_ask()
-        digests, placed = self._candidate_digests, self._placed
-        if len(digests) <= FEW:
-            carriers = {list_id: asked for list_id, asked in to_ask.items() if list_id in self._carriers}
-            few = settle_few(self._view, self._algorithm, placed, digests, carriers, source_keys=source_keys)
-            return self._answer(np.array(few.held, np.int64), np.array(few.numbers, np.int64), few.findings)
+        digests, placed = self._digests[self._candidates], self._placed
         combined = Combinations(len(digests))
         lookups: dict[str, tuple[Positions, ChainLookup]] = {}
         for list_id, asked in to_ask.items():
@@ -165,11 +174,27 @@ class ColumnQuestion:
                 finding.with_source_keys(_source_keys(lookups, position))
                 for finding, position in zip(findings, held.tolist(), strict=True)
             ]
-        return self._answer(held, numbers, findings)
+        return self._answer(self._candidates[held], numbers, findings)
 
-    def _answer(self, held: Positions, numbers: Positions, findings: Sequence[Finding]) -> ColumnAnswer:
+    def _confirm_few(self, *, source_keys: bool) -> ColumnAnswer:
+        few, found = self._few_candidates(), self._found_few
+        if found is None:
+            found = few.find(self._view, self._algorithm, None)
+        assert found is not None
+        settled = settle_few(self._view, self._algorithm, few, found, source_keys=source_keys)
+        # Mostly every candidate is held.
+        held = self._candidates if len(settled.held) == len(self._candidates) else self._candidates[settled.held]
+        return self._answer(held, np.array(settled.numbers, np.int64), settled.findings)
+
+    def _answer(self, positions: Positions, numbers: Positions, findings: Sequence[Finding]) -> ColumnAnswer:
         return ColumnAnswer(
-            self.count, self._doubts, self._candidates[held], numbers, tuple(findings), len(self._candidates)
+            self.count,
+            self._doubts,
+            positions,
+            numbers,
+            tuple(findings),
+            len(self._candidates),
+            listed=self._digests[positions],
         )
 
 

@@ -1,4 +1,4 @@
-"""What lists hold of a hash, and the finding that it makes."""
+"""What lists hold of a hash, the finding that it makes, and the answer that findings make for an item."""
 
 from __future__ import annotations
 
@@ -48,3 +48,20 @@ class Finding(NamedTuple):
             for opinion in self.opinions
         )
         return self._replace(opinions=opinions)
+
+
+class ItemAnswer(NamedTuple):
+    """The answer for one item: for each of its hashes, in order, the number of the algorithm asked and the finding.
+
+    Items of the same algorithms with the same findings share one answer.
+    """
+
+    verdict: Verdict
+    agreement: Agreement
+    algorithms: tuple[int, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def natures(self) -> tuple[ListNature, ...]:
+        """The natures of the lists that a MATCH rests on, ascending."""
+        return tuple(sorted({nature for finding in self.findings for nature in finding.natures}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
-from hashmatch.matching.findings import Finding
+from hashmatch.matching.findings import Finding, ItemAnswer
 from hashmatch.matching.visibility import Visibility, visibility
 from hashmatch.model.access import UNRESTRICTED, Permission
 from hashmatch.model.algorithms import PDQ_MAXIMUM_DISTANCE, Algorithm
@@ -65,8 +65,10 @@ class View:
     now: float
     # What was found for combinations of holdings that came before; see `matching.few`.
     findings: dict[Hashable, Finding] = field(default_factory=dict)
-    # Findings with what they are on the wire, by their identity and the doubts; see `service.answering`.
-    encoded: dict[tuple[int, tuple[Cause, ...]], tuple[Finding, bytes]] = field(default_factory=dict)
+    # Answers that items share; see `matching.items`.
+    answers: dict[Hashable, ItemAnswer] = field(default_factory=dict)
+    # Findings and answers with what they are on the wire, by their identity; see `service.answering`.
+    encoded: dict[Hashable, tuple[Finding | ItemAnswer, bytes]] = field(default_factory=dict)
     _carriers: dict[Algorithm, dict[str, LoadedList]] = field(default_factory=dict)
     _doubts: dict[Algorithm, tuple[Cause, ...]] = field(default_factory=dict)
     _silence: dict[Algorithm, Finding] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hashmatch.index.snapshot import LoadedList, Snapshot
 from hashmatch.model.access import Permission
-from hashmatch.store.manifest import HistoryRecord, ListState, list_not_found
+from hashmatch.store.manifest import UNSEEN_ACTS, HistoryRecord, ListState, list_not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Visibility:
         """What was done to what may be seen, oldest first; compaction changes no answer and is left out."""
         since = self.permission.since_epoch
         for record in self.snapshot.manifest.history:
-            if record.act == "compact" or record.epoch < since or not self._concerns(record):
+            if record.act in UNSEEN_ACTS or record.epoch < since or not self._concerns(record):
                 continue
             yield record
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.store.store import Store
+from hashmatch.store.supply import Supply
 from tests.support.clock import ManualClock
 from tests.support.office import ACTOR, Office, row
 
@@ -82,15 +84,19 @@ def snapshot(office: Office, request: pytest.FixtureRequest, monkeypatch: pytest
 
 
 def in_each_way(office: Office, numbers, scope: Scope, snapshot: Snapshot) -> list[list[Finding]]:
-    """The findings on hashes, asked for as a column and as items, settled one by one and all at once."""
+    """The findings on hashes, asked for as a column and as items, settled one by one and all at once.
+
+    The blocks for one by one are waited for or supplied.
+    """
     ways = []
     digests = [digest(number) for number in numbers]
-    for few in (0, 1_000_000):
+    for few, supplied in ((0, False), (1_000_000, False), (1_000_000, True)):
+        ask, ask_items = partial(office.ask, supplied=supplied), partial(office.ask_items, supplied=supplied)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(columns, "FEW", few)
-            shared = findings(office.ask(MD5, digests, scope, snapshot=snapshot))
-            apart = findings(office.ask(MD5, digests, scope, snapshot=snapshot, source_keys=True))
-            items = office.ask_items([[(MD5, each)] for each in digests], scope, snapshot=snapshot)
+            shared = findings(ask(MD5, digests, scope, snapshot=snapshot))
+            apart = findings(ask(MD5, digests, scope, snapshot=snapshot, source_keys=True))
+            items = ask_items([[(MD5, each)] for each in digests], scope, snapshot=snapshot)
         ways += [shared, [_without_keys(each) for each in apart], [_without_keys(each.findings[0]) for each in items]]
         ways.append([finding._replace(verdict=item.verdict) for item, finding in zip(items, ways[-1], strict=True)])
         assert {each.source_key == "" for finding in apart for each in finding.opinions} <= {False}
@@ -201,13 +207,17 @@ def test_a_question_that_is_given_up_has_no_negatives_among_its_candidates(offic
     assert answer.findings[0].causes == (Cause(UndeterminedReason.WORK_LIMIT),)
 
 
-def test_only_what_may_be_listed_needs_the_store(office: Office, snapshot: Snapshot):
-    resident = not snapshot.lists["a"].chains[MD5][0].needs_store
-    seen = view(snapshot, EVERYTHING, now=office.clock.now())
-    for numbers, may in (((500, 501), False), ((500, 1), not resident)):
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+def test_only_what_may_be_listed_and_is_not_at_hand_needs_the_store(
+    office: Office, snapshot: Snapshot, cache_bytes: int
+):
+    stored = snapshot.lists["a"].chains[MD5][0].needs_store
+    loader = office.loader(resident=not stored, cache_bytes=cache_bytes)
+    seen = view(loader.load(office.manifest(), None), EVERYTHING, now=office.clock.now())
+    for numbers, may in (((500, 501), False), ((500, 1), stored and not cache_bytes)):
         question = ColumnQuestion(seen, MD5, b"".join(map(digest, numbers)))
         question.probe()
-        assert question.needs_store is may
+        assert question.needs_store(Supply()) is may
 
 
 # ---- doubts

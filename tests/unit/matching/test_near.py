@@ -17,8 +17,10 @@ from hashmatch.index.loader import SnapshotLoader
 from hashmatch.index.perceptual import indexes
 from hashmatch.index.snapshot import Snapshot
 from hashmatch.ingest.suppressor import Suppressor
-from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
-from hashmatch.matching.near import Nearness, NearQuestion, NearValues, degenerate_values
+from hashmatch.matching.findings import ItemAnswer
+from hashmatch.matching.items import AskedHash, ItemsQuestion
+from hashmatch.matching.near import NearQuestion, NearValues
+from hashmatch.matching.nearness import Nearness, degenerate_values
 from hashmatch.matching.scope import EVERYTHING, Scope, view
 from hashmatch.model.algorithms import Algorithm, is_degenerate
 from hashmatch.model.lists import ListDefinition, ListNature
@@ -265,13 +267,30 @@ def test_what_no_perceptual_hash_may_have_makes_it_invalid(pair: Office, wrong: 
 
 def test_a_suppressed_value_yields_no_opinion_and_its_neighbours_do(pair: Office, suppressor: Suppressor):
     suppressor.suppress([(int(PDQ), code(1))], [], ACTOR, "why")
-    (answer,) = ask(pair, [code(1)])
-    assert found(answer) == {("b", "b1"): (True, 5)}
+    (answer,) = ask(pair, [code(1, 1)])
+    assert found(answer) == {("b", "b1"): (True, 4)}
     assert answer.findings[0].suppressed
     suppressor.suppress([(int(PDQ), code(1, *range(5)))], ["b"], ACTOR, "why")
-    (answer,) = ask(pair, [code(1)])
+    (answer,) = ask(pair, [code(1, 1)])
     assert answer.verdict is MISS
     assert answer.findings[0].suppressed
+
+
+def test_a_value_that_is_itself_suppressed_is_near_nothing_where_that_holds(pair: Office, suppressor: Suppressor):
+    asked = code(1, 9)
+    suppressor.suppress([(int(PDQ), asked)], ["b"], ACTOR, "why")
+    (answer,) = ask(pair, [asked])
+    assert found(answer) == {("a", "a1"): (True, 1)}
+    assert answer.findings[0].suppressed
+    suppressor.suppress([(int(PDQ), asked)], [], ACTOR, "why")
+    suppressed, turned, another = ask(pair, [asked, AskedHash(PDQ, code(50), alternates=[asked]), code(1, 8)])
+    assert [each.verdict for each in (suppressed, turned, another)] == [MISS, MISS, HIT]
+    assert suppressed.findings[0].suppressed
+    assert not another.findings[0].suppressed
+    suppressor.lift_suppression([(int(PDQ), asked)], ACTOR, "why")
+    (answer,) = ask(pair, [asked])
+    assert found(answer).keys() == {("a", "a1"), ("b", "b1")}
+    assert not answer.findings[0].suppressed
 
 
 def test_only_what_is_newer_counts_for_who_asks_so(pair: Office):
