@@ -73,4 +73,5 @@ def _ordered(rows: Rows) -> Iterator[tuple[bytes, StatementSet, list[str]]]:
 
 
 def _undated(statement: Statement) -> Statement:
-    return statement._replace(since_generation=0)
+    """What a body states, without what a list counts for itself."""
+    return statement._replace(since_generation=0, frames=0)

@@ -17,6 +17,7 @@ from hashmatch.ingest.keyed import hashes_by_key, merged_by_key
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement, StatementSet
 from hashmatch.model.vetting import DeliveryMode
+from hashmatch.store.segments import StoreDamagedError
 
 Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -40,7 +41,8 @@ class Changes:
 
     `delivered` are the hashes that the delivery itself states, whether they change anything or not, one `Rows` for each
     algorithm; `delivered_keys` are the keys of its entries. `superseded`, which `duplicates` includes, were replaced by
-    a later state of their entry in the same delivery.
+    a later state of their entry in the same delivery. `base_unreadable` says that what the list has of some kind cannot
+    be read: then everything delivered of it counts as added, and everything that there was as removed.
     """
 
     rows: list[RowsChange]
@@ -54,12 +56,16 @@ class Changes:
     removed: int = 0
     changed: int = 0
     unchanged: int = 0
+    base_unreadable: bool = False
 
 
 def changes_of(
     entries: Entries, mode: DeliveryMode, current: CurrentList, secret: PlacementSecret, generation: int
 ) -> Changes:
-    """What a delivery changes. Raises `StoreUnavailableError` and `StoreDamagedError`."""
+    """What a delivery changes. Raises `StoreUnavailableError`, and `StoreDamagedError` for one that is not full.
+
+    A full delivery is what a damaged list is made whole with: it needs nothing of what there was.
+    """
     changes = Changes([], dict(current.counts))
     delivered: dict[int, Rows] = {}
     for fingerprints in entries.fingerprints:
@@ -75,7 +81,10 @@ def changes_of(
         if entries.keyed:
             delivered[SOURCE_KEYS] = source_key_rows(hashes_by_key(delivered, entries), (), secret)
         for kind in sorted(delivered.keys() | current.kinds):
-            _replace(changes, kind, delivered.get(kind), current)
+            try:
+                _replace(changes, kind, delivered.get(kind), current)
+            except StoreDamagedError:
+                _write_anew(changes, kind, delivered.get(kind))
         return changes
     if entries.keyed or current.keyed:
         delivered = merged_by_key(delivered, entries, current, secret, generation)
@@ -154,6 +163,15 @@ def _replace(changes: Changes, kind: int, rows: Rows | None, current: CurrentLis
         removals = Rows(kind, gone.digests, gone.placed, np.zeros(len(gone), np.uint32), ((),))
         delta = overlay([rows.take(~same), removals], keep_removed=True)
         changes.rows.append(RowsChange(kind, delta, replace=False))
+
+
+def _write_anew(changes: Changes, kind: int, rows: Rows | None) -> None:
+    """The delivery takes the place of what cannot be read, whatever that was."""
+    changes.base_unreadable = True
+    added = 0 if rows is None else len(rows)
+    _count(changes, kind, added=added, removed=changes.counts.get(kind, 0))
+    _set_count(changes, kind, added)
+    changes.rows.append(RowsChange(kind, rows if added else None, replace=True))
 
 
 def _update(changes: Changes, kind: int, rows: Rows, current: CurrentList) -> None:

@@ -10,7 +10,7 @@ from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import write_segment
 from hashmatch.model.clock import Clock
 from hashmatch.store.manifest import Manifest
-from hashmatch.store.segments import SegmentInfo
+from hashmatch.store.segments import SegmentInfo, StoreDamagedError
 from hashmatch.store.stagings import STAGED, Staging
 from hashmatch.store.store import Store
 
@@ -32,19 +32,29 @@ class Compactor:
         self._publisher = publisher
 
     def compact(self) -> int:
-        """Fold every chain that has grown too long. Returns how many were folded."""
+        """Fold every chain that has grown too long. Returns how many were folded.
+
+        One that cannot be read keeps no other from being folded; what is wrong with it is raised afterwards.
+        """
         sealed = self._store.manifests.load()
         if sealed is None:
             return 0
         manifest = sealed.manifest
         folded = 0
+        damage: StoreDamagedError | None = None
         for list_id, state in manifest.lists.items():
             infos = () if state.generation is None else state.generation.segments
             for kind in sorted({info.kind for info in infos}):
                 chain = [info for info in infos if info.kind == kind]
                 foldable = _foldable(chain)
-                if foldable:
+                if not foldable:
+                    continue
+                try:
                     folded += self._fold(list_id, foldable, manifest, whole=len(foldable) == len(chain))
+                except StoreDamagedError as error:
+                    damage = error
+        if damage is not None:
+            raise damage
         return folded
 
     def _fold(self, list_id: str, infos: Sequence[SegmentInfo], manifest: Manifest, *, whole: bool) -> bool:
@@ -101,12 +111,15 @@ class Collector:
             if now - note.noted_at <= self._grace or identifier in staged:
                 continue
             if identifier not in referred:
+                # It may have been dropped just now, after the notes were read: then its grace begins now.
+                if not self._store.stagings.is_noted(identifier, note):
+                    continue
                 if note.segment is not None:
                     self._store.segments.delete(note.segment)
                 if note.suppressions is not None:
                     self._store.suppressions.delete(note.suppressions)
                 deleted += 1
-            self._store.stagings.remove_note(identifier)
+            self._store.stagings.remove_note(identifier, note)
         return deleted
 
 

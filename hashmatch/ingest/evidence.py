@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from hashmatch.columns.placement import as_words
@@ -17,11 +18,18 @@ from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.near_duplicates import Density, density_of
 from hashmatch.ingest.overlaps import known_good, overlap_with, suppressed
 from hashmatch.ingest.withdrawn import returning
-from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, PDQ_MAXIMUM_DISTANCE, Algorithm, is_degenerate
+from hashmatch.model.algorithms import (
+    EMPTY_FILE_DIGESTS,
+    PDQ_CODES,
+    PDQ_MAXIMUM_DISTANCE,
+    Algorithm,
+    is_degenerate,
+)
 from hashmatch.model.classification import classification_map
 from hashmatch.model.lists import ListNature
 from hashmatch.model.vetting import ListOverlap
 from hashmatch.store.manifest import Manifest
+from hashmatch.store.segments import StoreDamagedError
 from hashmatch.store.store import Store
 
 
@@ -31,7 +39,9 @@ class Evidence(NamedTuple):
     `harmless` are in one of the `corpora` known-good corpora, `harmless_served` those of them that are not suppressed.
     `suppressed` are suppressed in the list, `suppressed_added` those of them that it lacks now. `returned_hashes` and
     `returned_entries` were withdrawn at the body's word, are not on the list now, and come back. `degenerate` got past
-    the quarantine. `density` is None if there is no PDQ code.
+    the quarantine. `density` is None if there is no PDQ code. `unreadable` are other lists, corpora among them, that
+    could not be compared with because the store lacks something of them; `base_unreadable` and `withdrawn_unreadable`
+    say the same of the list itself and of what was withdrawn from it.
     """
 
     nature: ListNature
@@ -45,46 +55,72 @@ class Evidence(NamedTuple):
     returned_entries: int = 0
     degenerate: int = 0
     density: Density | None = None
+    unreadable: tuple[str, ...] = ()
+    base_unreadable: bool = False
+    withdrawn_unreadable: bool = False
 
 
 def gather(changes: Changes, current: CurrentList, manifest: Manifest, store: Store) -> Evidence:
-    """The evidence on a delivery to a list. Raises `StoreUnavailableError` and `StoreDamagedError`."""
+    """The evidence on a delivery to a list. Raises `StoreUnavailableError` and `StoreDamagedError`.
+
+    That another list is damaged raises nothing: it is told.
+    """
     definition = current.state.definition
     delivered = changes.delivered
-    others = {
-        list_id: CurrentList(state, manifest.placement, store.segments)
-        for list_id, state in sorted(manifest.lists.items())
-        if state.generation is not None and list_id != definition.list_id
-    }
-    compared = (overlap_with(delivered, other, classification_map()) for other in others.values() if _is_served(other))
+    if changes.base_unreadable:
+        current = CurrentList(
+            msgspec.structs.replace(current.state, generation=None), manifest.placement, store.segments
+        )
+    overlaps: list[ListOverlap] = []
+    unreadable: list[str] = []
+    corpora = 0
+    harmless = {rows.kind: np.zeros(len(rows), np.bool_) for rows in delivered}
+    for list_id, state in sorted(manifest.lists.items()):
+        served = state.definition.nature.is_served
+        if state.generation is None or list_id == definition.list_id or not (served or definition.nature.is_served):
+            continue
+        corpora += not served
+        # One after the other: what was read of it is held on to by each.
+        other = CurrentList(state, manifest.placement, store.segments)
+        try:
+            overlap = (
+                overlap_with(delivered, other, classification_map())
+                if served
+                else known_good(delivered, other, harmless)
+            )
+        except StoreDamagedError:
+            unreadable.append(list_id)
+            continue
+        if overlap.shared:
+            overlaps.append(overlap)
     evidence = Evidence(
         definition.nature,
-        tuple(overlap for overlap in compared if overlap.shared),
+        tuple(overlaps),
+        corpora,
         degenerate=sum(map(_degenerate, delivered)),
         density=_density(delivered, current),
+        unreadable=tuple(unreadable),
+        base_unreadable=changes.base_unreadable,
     )
     if not definition.nature.is_served:
         return evidence
-    corpora = [other for other in others.values() if not _is_served(other)]
-    harmless_in, harmless = known_good(delivered, corpora)
     left_out = suppressed(
         delivered, store.suppressions.read(manifest.suppressions), definition.list_id, current, manifest.placement
     )
-    returned_hashes, returned_entries = returning(changes, current, manifest.placement, store.segments)
+    try:
+        returned = returning(changes, current, manifest.placement, store.segments)
+    except StoreDamagedError:
+        returned = None
+    returned_hashes, returned_entries = returned or (0, 0)
     return evidence._replace(
-        overlaps=tuple(sorted((*evidence.overlaps, *harmless_in), key=lambda overlap: overlap.list_id)),
-        corpora=len(corpora),
         harmless=sum(int(np.count_nonzero(mask)) for mask in harmless.values()),
         harmless_served=sum(int(np.count_nonzero(harmless[kind] & ~mask)) for kind, mask in left_out.rows.items()),
         suppressed=sum(int(np.count_nonzero(mask)) for mask in left_out.rows.values()),
         suppressed_added=left_out.added,
         returned_hashes=returned_hashes,
         returned_entries=returned_entries,
+        withdrawn_unreadable=returned is None,
     )
-
-
-def _is_served(other: CurrentList) -> bool:
-    return other.state.definition.nature.is_served
 
 
 def _degenerate(rows: Rows) -> int:
@@ -96,7 +132,7 @@ def _degenerate(rows: Rows) -> int:
     empty = EMPTY_FILE_DIGESTS.get(algorithm)
     if empty is not None:
         suspicious |= words[:, 0] == np.frombuffer(empty[:4], np.uint32)[0]
-    if algorithm in (Algorithm.PDQ, Algorithm.VPDQ):
+    if algorithm in PDQ_CODES:
         ones = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
         suspicious |= np.minimum(ones, 8 * algorithm.digest_size - ones) <= PDQ_MAXIMUM_DISTANCE
     digests = (rows.digests[row].tobytes() for row in np.flatnonzero(suspicious).tolist())

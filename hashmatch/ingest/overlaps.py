@@ -43,26 +43,19 @@ class Suppressed(NamedTuple):
     added: int
 
 
-def known_good(delivered: Sequence[Rows], corpora: Sequence[CurrentList]) -> tuple[list[ListOverlap], dict[int, Mask]]:
-    """How many of the delivered hashes each corpus has, and by kind which rows any of them has.
+def known_good(delivered: Sequence[Rows], corpus: CurrentList, harmless: Mapping[int, Mask]) -> ListOverlap:
+    """How many of the delivered hashes a corpus has; which rows is added to `harmless`, by kind.
 
     Raises `StoreUnavailableError` and `StoreDamagedError`.
     """
-    overlaps = []
-    harmless = {rows.kind: np.zeros(len(rows), np.bool_) for rows in delivered}
-    for corpus in corpora:
-        shared = 0
-        for rows in delivered:
-            listed = corpus.lists(rows)
-            harmless[rows.kind] |= listed
-            shared += int(np.count_nonzero(listed))
-        if shared:
-            definition = corpus.state.definition
-            looked_for = sum(map(len, delivered))
-            overlaps.append(
-                ListOverlap(list_id=definition.list_id, nature=definition.nature, looked_for=looked_for, shared=shared)
-            )
-    return overlaps, harmless
+    shared = 0
+    for rows in delivered:
+        listed = corpus.lists(rows)
+        harmless[rows.kind][:] |= listed
+        shared += int(np.count_nonzero(listed))
+    definition = corpus.state.definition
+    looked_for = sum(map(len, delivered))
+    return ListOverlap(list_id=definition.list_id, nature=definition.nature, looked_for=looked_for, shared=shared)
 
 
 def suppressed(

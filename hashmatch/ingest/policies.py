@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from hashmatch.ingest.acts import Acts, with_record
+from hashmatch.ingest.approvals import Approved, state_digest
 from hashmatch.model.access import Policy
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.lists import check_reason
@@ -27,15 +28,14 @@ class PolicyChange(NamedTuple):
 
 
 class Policies:
-    """Activates policies and reads the one in force; raises what `Acts` raises.
-
-    This is where a policy takes effect, and so where the approvals that it needs are checked.
-    """
+    """Activates policies and reads the one in force; raises what `Acts` raises."""
 
     def __init__(self, acts: Acts) -> None:
         self._acts = acts
 
-    def activate(self, document: str, actor: str, reason: str, *, validate_only: bool = False) -> PolicyChange:
+    def activate(
+        self, document: str, actor: str, reason: str, *, validate_only: bool = False, approved: Approved | None = None
+    ) -> PolicyChange:
         """Put a document in force. Raises `HashmatchError` INVALID_POLICY, and POLICY_OUTDATED for an old version."""
         check_reason(reason)
         try:
@@ -76,6 +76,7 @@ class Policies:
             actor,
             validate_only,
             create=True,
+            approved=approved,
             version=policy.version,
             document_sha256=digest,
             reason=reason,
@@ -86,6 +87,11 @@ class Policies:
         """The policy in force, None if none ever was. Raises `StoreUnavailableError` and `StoreDamagedError`."""
         sealed = self._acts.store.manifests.load()
         return None if sealed is None else sealed.manifest.policy
+
+
+def policy_base(manifest: Manifest) -> bytes:
+    """The digest of which policy is in force."""
+    return state_digest(manifest, "policy", 0 if manifest.policy is None else manifest.policy.version)
 
 
 def _compare(before: Policy | None, after: Policy, manifest: Manifest) -> PolicyChange:

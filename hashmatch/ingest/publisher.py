@@ -6,21 +6,34 @@ the manifest is swapped. A crash at any moment leaves the old manifest or the ne
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
 
-from hashmatch.ingest.acts import Acts, with_state
+from hashmatch.ingest.acts import Acts, always, recorded_once, with_state
+from hashmatch.ingest.approvals import Approved, approved_staging
 from hashmatch.ingest.changes import Changes, RowsChange, withdrawal_of
 from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.entry_hashes import EntryHash
+from hashmatch.ingest.gates import check_gates, gate_not_met
 from hashmatch.ingest.staging import write_segment
-from hashmatch.ingest.withdrawn import with_withdrawals
+from hashmatch.ingest.withdrawn import WITHDRAWN, returning_with, with_withdrawals
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.lists import ListDefinition, check_reason
-from hashmatch.store.manifest import Generation, ListState, Manifest, ManifestConflictError
-from hashmatch.store.segments import SegmentInfo
-from hashmatch.store.stagings import DISCARDED, PUBLISHED, STAGED, ApprovalRecord, KindChange, Staging
+from hashmatch.store.manifest import Generation, ListState, Manifest, ManifestConflictError, list_not_found
+from hashmatch.store.segments import SegmentInfo, StoreDamagedError
+from hashmatch.store.stagings import DISCARDED, PUBLISHED, STAGED, KindChange, Staging
+
+
+class _NothingToWithdrawError(Exception):
+    """The list has nothing of what is to be withdrawn: a generation of its own would only drop one that is retained."""
+
+    def __init__(self, generation: Generation, epoch: int, missing: int) -> None:
+        super().__init__("nothing to withdraw")
+        self.generation = generation
+        self.epoch = epoch
+        self.missing = missing
 
 
 class Publisher:
@@ -38,9 +51,15 @@ class Publisher:
 
     # ---- lists
 
-    def define_list(self, definition: ListDefinition, actor: str, *, validate_only: bool = False) -> Manifest:
+    def define_list(
+        self, definition: ListDefinition, actor: str, *, validate_only: bool = False, approved: Approved | None = None
+    ) -> Manifest:
         """Create a list, or change what is stated about it."""
         definition.validate()
+
+        def serves_nothing(manifest: Manifest) -> bool:
+            state = manifest.lists.get(definition.list_id)
+            return state is None or not state.last_number
 
         def change(manifest: Manifest, epoch: int) -> Manifest:
             state = manifest.lists.get(definition.list_id)
@@ -58,7 +77,16 @@ class Publisher:
             record = self._acts.record(epoch, "define-list", actor, list_id=definition.list_id)
             return with_state(manifest, state, record)
 
-        return self._acts.apply(change, "define-list", actor, validate_only, create=True, list_id=definition.list_id)
+        return self._acts.apply(
+            change,
+            "define-list",
+            actor,
+            validate_only,
+            create=True,
+            approved=approved,
+            harmless=serves_nothing,
+            list_id=definition.list_id,
+        )
 
     # ---- stagings
 
@@ -74,29 +102,53 @@ class Publisher:
             if staging.state == STAGED and list_id in ("", staging.list_id)
         ]
 
-    def approve(self, staging_id: str, approver: str, digest: bytes, note: str = "") -> Staging:
-        """Record an approval for the report that has `digest`. Approving twice counts once."""
-        check_reason(note, required=False)
-        staging = _must_be_open(self.staging(staging_id))
-        if approver == staging.staged_by:
-            raise HashmatchError(ErrorReason.APPROVER_IS_IMPORTER, "who staged a generation cannot approve it")
-        if digest != staging.approval_digest:
-            raise HashmatchError(ErrorReason.APPROVAL_DIGEST_MISMATCH, "the approval is for another report")
-        if any(approval.approver == approver for approval in staging.approvals):
-            return staging
-        self._audit.append("approve", approver, staging_id=staging_id, list_id=staging.list_id, note=note)
-        approval = ApprovalRecord(approver, self._clock.now(), note)
-        staging = msgspec.structs.replace(staging, approvals=(*staging.approvals, approval))
-        self._store.stagings.put(staging)
-        return staging
+    def approve(
+        self, staging_id: str, caller: str, digest: bytes = b"", note: str = "", *, envelope: bytes = b""
+    ) -> Staging:
+        """Record an approval: of who signed `envelope`, or else of `caller` for the report that has `digest`.
+
+        Approving twice counts once.
+        """
+        record = recorded_once(self._audit)
+
+        def change(staging: Staging) -> Staging | None:
+            _must_be_open(staging)
+            manifest = self._acts.manifest()
+            if manifest is None:
+                raise list_not_found(staging.list_id)
+            approval = self._acts.approvals.given(
+                manifest, staging.terms, staging.staged_by, caller=caller, digest=digest, envelope=envelope, note=note
+            )
+            if any(each.approver == approval.approver for each in staging.approvals):
+                return None
+            record(
+                "approve",
+                approval.approver,
+                staging_id=staging_id,
+                list_id=staging.list_id,
+                note=note,
+                signed=bool(envelope),
+                caller=caller,
+            )
+            return msgspec.structs.replace(staging, approvals=(*staging.approvals, approval))
+
+        return self._store.stagings.change(staging_id, change)
 
     def discard(self, staging_id: str, actor: str, reason: str = "") -> Staging:
-        """Drop a staged generation."""
+        """Drop a staged generation. One that was published before that is found to be is not dropped."""
         check_reason(reason, required=False)
-        staging = _must_be_open(self.staging(staging_id))
-        self._audit.append("discard", actor, staging_id=staging_id, list_id=staging.list_id, reason=reason)
-        staging = msgspec.structs.replace(staging, state=DISCARDED)
-        self._store.stagings.put(staging)
+        record = recorded_once(self._audit)
+
+        def change(staging: Staging) -> Staging:
+            _must_be_open(staging)
+            self._must_not_be_published(staging)
+            record("discard", actor, staging_id=staging_id, list_id=staging.list_id, reason=reason)
+            return msgspec.structs.replace(staging, state=DISCARDED)
+
+        staging = self._store.stagings.change(staging_id, change)
+        # Another server may be publishing it: either it was faster, or it looks again and finds it dropped.
+        self._acts.overtake()
+        self._must_not_be_published(staging)
         return staging
 
     def publish(
@@ -118,12 +170,21 @@ class Publisher:
         if done is not None:
             return done
         _must_be_open(staging)
-        self._check_approvals(staging)
-        _check_gates(staging, accept_gates)
+        approved = approved_staging(staging)
+        manifest = self._acts.manifest()
+        if manifest is not None:
+            # Before segments are read back, which takes long; it is looked at again when it takes effect.
+            self._acts.approvals.check(manifest, approved)
+        check_gates(staging.report, accept_gates)
         for info in staging.segments():
             self._store.segments.open(info).verify()
 
         def change(manifest: Manifest, epoch: int) -> Manifest:
+            # Somebody may have dropped it since, also while it was read back, or sealed it under another key.
+            now = _must_be_open(self.staging(staging_id))
+            if now.changes != staging.changes:
+                for info in now.segments():
+                    self._store.segments.open(info).verify()
             state = manifest.state(staging.list_id)
             if state.last_number != staging.base_number:
                 raise HashmatchError(
@@ -138,7 +199,7 @@ class Publisher:
                 epoch=epoch,
                 published_at=self._clock.now(),
                 as_of=staging.as_of,
-                segments=_chain(state, staging.changes),
+                segments=_chain(state, now.changes),
                 counts=staging.report.counts,
                 approvals=len(staging.approvals),
                 approvals_required=self._policy.approvals_required,
@@ -152,7 +213,6 @@ class Publisher:
                 actor,
                 list_id=staging.list_id,
                 generation=generation.number,
-                approvers=tuple(approval.approver for approval in staging.approvals),
                 reason=reason,
                 added=staging.report.added,
                 removed=staging.report.removed,
@@ -164,6 +224,7 @@ class Publisher:
             "publish",
             actor,
             validate_only,
+            approved=approved,
             list_id=staging.list_id,
             staging_id=staging_id,
             reason=reason,
@@ -178,25 +239,56 @@ class Publisher:
     # ---- published lists
 
     def roll_back(
-        self, list_id: str, number: int, actor: str, reason: str = "", *, validate_only: bool = False
+        self,
+        list_id: str,
+        number: int,
+        actor: str,
+        reason: str = "",
+        *,
+        accept_gates: Sequence[str] = (),
+        validate_only: bool = False,
+        approved: Approved | None = None,
     ) -> tuple[Generation, int]:
-        """Publish a retained generation again under a new number; 0 means the one before the current."""
-        check_reason(reason, required=False)
+        """Publish a retained generation again under a new number; 0 means the one before the current.
+
+        What the body withdrew since may not come back unless the gate `withdrawn` is accepted.
+        """
+        check_reason(reason, required=bool(accept_gates))
+        wanted = number
 
         def change(manifest: Manifest, epoch: int) -> Manifest:
+            nonlocal wanted
             state = manifest.state(list_id)
-            target = next((each for each in state.retained if number in (0, each.number)), None)
+            target = next((each for each in state.retained if wanted in (0, each.number)), None)
             if target is None:
                 raise HashmatchError(
                     ErrorReason.GENERATION_NOT_FOUND,
                     "the generation is not retained",
                     metadata={"retained": ",".join(str(each.number) for each in state.retained)},
                 )
+            # Once it is known which that is, it stays that one: where somebody else rolled back at the same moment, the
+            # one before is what both want to get rid of.
+            wanted = target.number
+            if WITHDRAWN not in accept_gates:
+                try:
+                    hashes, entries = returning_with(target, state, manifest.placement, self._store.segments)
+                except StoreDamagedError:
+                    raise gate_not_met(
+                        WITHDRAWN,
+                        "what would come back of what was withdrawn since cannot be read",
+                        f"roll back with the gate {WITHDRAWN} accepted",
+                    ) from None
+                if hashes or entries:
+                    raise gate_not_met(
+                        WITHDRAWN,
+                        f"{hashes} hashes and {entries} entries that were withdrawn since would come back",
+                        f"roll back with the gate {WITHDRAWN} accepted",
+                    )
             generation = msgspec.structs.replace(
                 target, number=state.last_number + 1, epoch=epoch, published_at=self._clock.now()
             )
-            state = msgspec.structs.replace(self._acts.succeeded(state, generation), visible_since=epoch)
             before = 0 if state.generation is None else sum(state.generation.counts.values())
+            state = msgspec.structs.replace(self._acts.succeeded(state, generation), visible_since=epoch)
             record = self._acts.record(
                 epoch,
                 "roll-back",
@@ -210,13 +302,23 @@ class Publisher:
             return with_state(manifest, state, record)
 
         manifest = self._acts.apply(
-            change, "roll-back", actor, validate_only, list_id=list_id, generation=number, reason=reason
+            change,
+            "roll-back",
+            actor,
+            validate_only,
+            approved=approved,
+            list_id=list_id,
+            generation=number,
+            reason=reason,
+            accepted_gates=",".join(accept_gates),
         )
         generation = manifest.lists[list_id].generation
         assert generation is not None
         return generation, manifest.epoch
 
-    def withdraw_list(self, list_id: str, actor: str, reason: str, *, validate_only: bool = False) -> int:
+    def withdraw_list(
+        self, list_id: str, actor: str, reason: str, *, validate_only: bool = False, approved: Approved | None = None
+    ) -> int:
         """Stop serving a list. Returns the epoch."""
         check_reason(reason)
 
@@ -228,7 +330,9 @@ class Publisher:
             record = self._acts.record(epoch, "withdraw-list", actor, list_id=list_id, reason=reason, removed=removed)
             return with_state(manifest, self._acts.succeeded(state, None), record)
 
-        return self._acts.apply(change, "withdraw-list", actor, validate_only, list_id=list_id, reason=reason).epoch
+        return self._acts.apply(
+            change, "withdraw-list", actor, validate_only, approved=approved, list_id=list_id, reason=reason
+        ).epoch
 
     def withdraw_entries(
         self,
@@ -239,10 +343,12 @@ class Publisher:
         reason: str,
         *,
         validate_only: bool = False,
+        approved: Approved | None = None,
     ) -> tuple[Generation, int, int, int]:
         """Remove entries at the body's word.
 
         Returns the generation, the epoch, how many hashes are gone, and how many of the given the list did not have.
+        Where it had none, the generation is the one that there is.
         """
         check_reason(reason)
         if not hashes and not source_keys:
@@ -257,6 +363,8 @@ class Publisher:
             current = CurrentList(state, manifest.placement, self._store.segments)
             number = state.last_number + 1
             changes, missing = withdrawal_of(list(hashes), list(source_keys), current, manifest.placement, number)
+            if not changes.rows:
+                raise _NothingToWithdrawError(served, manifest.epoch, missing)
             outcome[:] = [(changes, missing)]
             written: list[KindChange] = []
             if not validate_only:
@@ -281,7 +389,12 @@ class Publisher:
             )
             return with_state(manifest, self._acts.succeeded(state, generation), record)
 
-        manifest = self._acts.apply(change, "withdraw-entries", actor, validate_only, list_id=list_id, reason=reason)
+        try:
+            manifest = self._acts.apply(
+                change, "withdraw-entries", actor, validate_only, approved=approved, list_id=list_id, reason=reason
+            )
+        except _NothingToWithdrawError as nothing:
+            return nothing.generation, nothing.epoch, 0, nothing.missing
         generation = manifest.lists[list_id].generation
         assert generation is not None
         changes, missing = outcome[0]
@@ -308,7 +421,15 @@ class Publisher:
             return with_state(manifest, msgspec.structs.replace(state, generation=generation), record)
 
         try:
-            self._acts.apply(change, "compact", actor, validate_only=False, list_id=list_id, segments=len(before))
+            self._acts.apply(
+                change,
+                "compact",
+                actor,
+                validate_only=False,
+                harmless=always,
+                list_id=list_id,
+                segments=len(before),
+            )
         except ManifestConflictError:
             return False
         return True
@@ -324,17 +445,8 @@ class Publisher:
     def _with_record_of(self, withdrawal: Changes, state: ListState, manifest: Manifest) -> ListState:
         """The state with a record of what a withdrawal takes off the list."""
         rows = with_withdrawals(state.withdrawn, withdrawal.rows, manifest.placement, self._store.segments)
-        written = [self._write(RowsChange(each.kind, each, replace=True)) for each in rows]
+        written = [self._write(each) for each in rows]
         return msgspec.structs.replace(state, withdrawn=_with_changes(state.withdrawn, written))
-
-    def _check_approvals(self, staging: Staging) -> None:
-        required = self._policy.approvals_required
-        if len(staging.approvals) < required:
-            raise HashmatchError(
-                ErrorReason.APPROVALS_MISSING,
-                f"{required} approvals are required, there are {len(staging.approvals)}",
-                metadata={"required": str(required), "given": str(len(staging.approvals))},
-            )
 
     def _already_published(self, staging: Staging) -> tuple[Generation, int] | None:
         """The outcome of an earlier publication of the same staging, if the crash of its caller hid it."""
@@ -343,12 +455,21 @@ class Publisher:
         generation = None if state is None else state.generation
         if generation is None or generation.staging_id != staging.staging_id:
             return None
-        if staging.state == STAGED:
+        if staging.state != PUBLISHED:
             self._close(staging, generation.epoch)
         return generation, generation.epoch
 
+    def _must_not_be_published(self, staging: Staging) -> None:
+        if self._already_published(staging) is not None:
+            raise _closed(PUBLISHED)
+
     def _close(self, staging: Staging, epoch: int) -> None:
-        self._store.stagings.put(msgspec.structs.replace(staging, state=PUBLISHED, published_epoch=epoch))
+        """Note that it is published, which it is, whatever becomes of the note: the manifest says so."""
+        with contextlib.suppress(HashmatchError):
+            self._store.stagings.change(
+                staging.staging_id,
+                lambda now: msgspec.structs.replace(now, state=PUBLISHED, published_epoch=epoch),
+            )
 
 
 def _chain(state: ListState, changes: Sequence[KindChange]) -> tuple[SegmentInfo, ...]:
@@ -364,15 +485,9 @@ def _with_changes(current: Sequence[SegmentInfo], changes: Sequence[KindChange])
 
 def _must_be_open(staging: Staging) -> Staging:
     if staging.state != STAGED:
-        raise HashmatchError(ErrorReason.STAGING_CLOSED, f"the staged generation is already {staging.state}")
+        raise _closed(staging.state)
     return staging
 
 
-def _check_gates(staging: Staging, accepted: Sequence[str]) -> None:
-    for gate in staging.report.unmet:
-        if gate.acceptable and gate.name in accepted:
-            continue
-        how = f"publish with the gate {gate.name} accepted, or stage again" if gate.acceptable else "stage again"
-        raise HashmatchError(
-            ErrorReason.GATE_NOT_MET, f"{gate.name}: {gate.detail}; {how}", metadata={"gate": gate.name}
-        )
+def _closed(state: str) -> HashmatchError:
+    return HashmatchError(ErrorReason.STAGING_CLOSED, f"the staged generation is already {state}")

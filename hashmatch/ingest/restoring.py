@@ -2,72 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from hashmatch.store.archive import Archive
+from hashmatch.model.clock import Clock
+from hashmatch.store.archive import Archive, ArchiveError
 from hashmatch.store.floor import EpochFloor
-from hashmatch.store.manifest import Manifest, ManifestConflictError
+from hashmatch.store.manifest import Manifest, ManifestConflictError, ManifestSpoiltError
 from hashmatch.store.segments import SegmentInfo, StoreDamagedError
 from hashmatch.store.store import Store
+
+# How long, in seconds, others have to put back what this server has not. They look every second.
+_PATIENCE = 30.0
 
 
 class Restorer:
     """Puts back what the manifest of the floor names and the store lacks; then, if need be, that manifest itself.
 
     The manifest was published once and is the newest that this server knows, so putting it back publishes nothing new.
+    It takes the place of none, of an older one of the same store, and of one that is spoilt in a store that has
+    segments of ours.
+
+    Each server archives what it wrote. Where several administer, one that has not everything must not put the manifest
+    back before the others have put back what it names: then all would look well to whoever has the rest, and that would
+    stay missing. But for ever it does not wait: what nobody has is gone, and lists can be delivered anew only upon the
+    newest manifest.
     """
 
-    def __init__(self, store: Store, floor: EpochFloor, archive: Archive) -> None:
+    def __init__(self, store: Store, floor: EpochFloor, archive: Archive, clock: Clock) -> None:
         self._store = store
         self._floor = floor
         self._archive = archive
+        self._clock = clock
+        # Since when, on the monotonic clock, something has been missing that the archive does not have.
+        self._lacking_since: float | None = None
+
+    def heal(self) -> int:
+        """Restore the segments that other servers found damaged, as far as the archive has them. Returns how many.
+
+        Raises `StoreUnavailableError` and `StoreDamagedError`, and when all else is done `ArchiveError`.
+        """
+        noted = self._store.damage.all()
+        raw = self._floor.sealed_manifest() if noted else None
+        if raw is None:
+            return 0
+        named = self._newest(self._store.manifests.open(raw)).segments()
+        ours = {segment_id for segment_id in noted if segment_id in named and self._archive.has(segment_id)}
+        spoilt = [segment_id for segment_id in ours if not self._is_sound(named[segment_id])]
+        unreadable: dict[str, ArchiveError] = {}
+        healed = {
+            segment_id
+            for segment_id in spoilt
+            if self._put_back(segment_id, unreadable) and self._is_sound(named[segment_id])
+        }
+        # What no manifest names any more nobody has to heal; the rest is left to the server that wrote it, and what the
+        # archive has in no better state stays noted.
+        self._store.damage.remove((ours - set(spoilt)) | healed | (noted - named.keys()))
+        _raise_first(unreadable)
+        return len(healed)
 
     def restore(self, damaged: Collection[str] = ()) -> int:
         """Restore what is missing, and the segments `damaged`. Returns how many things were put back.
 
-        Raises `StoreUnavailableError`, `StoreDamagedError` and `ArchiveError`.
+        A file of the archive that cannot be read counts as one that it does not have, and keeps nothing else from being
+        put back: what is wrong with it is raised when all else is done. Raises `StoreUnavailableError`,
+        `StoreDamagedError` and `ArchiveError`.
         """
+        unreadable: dict[str, ArchiveError] = {}
+        restored = self._restore(damaged, unreadable)
+        _raise_first(unreadable)
+        return restored
+
+    def _restore(self, damaged: Collection[str], unreadable: dict[str, ArchiveError]) -> int:
         raw = self._floor.sealed_manifest()
         if raw is None:
             return 0
         manifest = self._store.manifests.open(raw)
         if manifest.epoch != self._floor.highest():
             return 0
-        current = self._store.manifests.load()
+        try:
+            current = self._store.manifests.load()
+        except ManifestSpoiltError as error:
+            if not self._has_any_of(manifest):
+                # Perhaps it is somebody else's store, under another key.
+                raise
+            restored = self._restore_content(manifest, damaged, unreadable)
+            return restored + self._put_manifest(manifest, error.raw, raw)
         if current is not None and current.manifest.store_id != manifest.store_id:
             # Begun anew by somebody: it has no use for what was lost, and nothing would ever collect it there.
             return 0
-        restored = self._restore_content(manifest, damaged)
         if current is not None and current.manifest.epoch >= manifest.epoch:
-            return restored
-        try:
-            self._store.manifests.put(b"" if current is None else current.raw, raw)
-        except ManifestConflictError:
-            return restored
-        return restored + 1
+            # The floor may lag behind: what it names and the store no longer does was collected.
+            return self._restore_content(current.manifest, damaged, unreadable)
+        restored = self._restore_content(manifest, damaged, unreadable)
+        return restored + self._put_manifest(manifest, b"" if current is None else current.raw, raw)
 
-    def _restore_content(self, manifest: Manifest, damaged: Collection[str]) -> int:
+    def _newest(self, manifest: Manifest) -> Manifest:
+        """The store's own manifest, if it is no older than that of the floor and can be read; otherwise this one."""
+        try:
+            current = self._store.manifests.load()
+        except StoreDamagedError:
+            return manifest
+        if current is None or current.manifest.store_id != manifest.store_id:
+            return manifest
+        return max(current.manifest, manifest, key=lambda each: each.epoch)
+
+    def _put_manifest(self, manifest: Manifest, expected: bytes, raw: bytes) -> int:
+        """Put it where `expected` lies; returns 1, or 0 if it has to wait or something else lies there by now."""
+        if not self._is_complete(manifest) and not self._waited_long_enough():
+            return 0
+        self._lacking_since = None
+        try:
+            self._store.manifests.put(expected, raw)
+        except ManifestConflictError:
+            return 0
+        return 1
+
+    def _has_any_of(self, manifest: Manifest) -> bool:
+        """Whether the store has what only this manifest's store can have: a segment under its random id."""
+        return any(map(self._store.segments.is_whole, manifest.segments().values()))
+
+    def _restore_content(
+        self, manifest: Manifest, damaged: Collection[str], unreadable: dict[str, ArchiveError]
+    ) -> int:
         restored = 0
         for segment_id, info in manifest.segments().items():
             if self._archive.has(segment_id) and (segment_id in damaged or not self._store.segments.is_whole(info)):
-                self._archive.restore(segment_id, self._store.connection)
-                restored += 1
+                restored += self._put_back(segment_id, unreadable)
         suppressions = manifest.suppressions
         if (
             suppressions is not None
             and self._archive.has(suppressions.blob_id)
             and not self._store.suppressions.is_whole(suppressions)
         ):
-            self._archive.restore(suppressions.blob_id, self._store.connection)
-            restored += 1
+            restored += self._put_back(suppressions.blob_id, unreadable)
         return restored
+
+    def _put_back(self, identifier: str, unreadable: dict[str, ArchiveError]) -> bool:
+        """Put back what the archive has; False, and `unreadable` says why, if that cannot be read."""
+        try:
+            self._archive.restore(identifier, self._store.connection)
+        except ArchiveError as error:
+            unreadable[identifier] = error
+        return identifier not in unreadable
 
     def _is_sound(self, info: SegmentInfo) -> bool:
         """Whether the store has all of a segment as it was written: a block may be there and spoilt."""
-        if not self._store.segments.is_whole(info):
-            return False
         try:
             self._store.segments.open(info).verify()
         except StoreDamagedError:
             return False
         return True
+
+    def _is_complete(self, manifest: Manifest) -> bool:
+        """Whether the store has everything that the manifest names."""
+        suppressions = manifest.suppressions
+        return all(map(self._store.segments.is_whole, manifest.segments().values())) and (
+            suppressions is None or self._store.suppressions.is_whole(suppressions)
+        )
+
+    def _waited_long_enough(self) -> bool:
+        now = self._clock.monotonic()
+        if self._lacking_since is None:
+            self._lacking_since = now
+        return now - self._lacking_since >= _PATIENCE
+
+
+def _raise_first(unreadable: Mapping[str, ArchiveError]) -> None:
+    for error in unreadable.values():
+        raise error

@@ -12,6 +12,7 @@ import msgspec
 from hashmatch.formats.containers import OpenedParser
 from hashmatch.formats.delivery import ParserOptions, Tally
 from hashmatch.formats.registry import format_named, open_parser
+from hashmatch.ingest.approvals import list_base
 from hashmatch.ingest.assembly import Assembler
 from hashmatch.ingest.changes import Changes, RowsChange, changes_of
 from hashmatch.ingest.current import CurrentList
@@ -22,10 +23,11 @@ from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.feeds import FeedCheckpoint
 from hashmatch.model.lists import ListDefinition
 from hashmatch.model.vetting import DeliveryMode, VettingPolicy, VettingReport
-from hashmatch.store.manifest import ListState, Manifest, list_not_found
+from hashmatch.store.manifest import ListState, Manifest, SuppressionsInfo, list_not_found
 from hashmatch.store.segments import SegmentInfo
 from hashmatch.store.stagings import STAGED, KindChange, PendingNote, Staging
 from hashmatch.store.store import Store
+from hashmatch.store.suppressions import Suppression
 
 # Up to where a delivery goes that a feed pulled: known only when it was read.
 CheckpointAtEnd = Callable[[], FeedCheckpoint | None]
@@ -127,6 +129,8 @@ class Stager:
             request_id=header.request_id,
             checkpoint=checkpoint(),
             nature=state.definition.nature,
+            base_sha256=list_base(manifest, header.list_id),
+            store_id=manifest.store_id,
         )
         if not header.validate_only:
             self._store.stagings.put(staging)
@@ -243,6 +247,15 @@ def write_segment(store: Store, clock: Clock, change: RowsChange) -> SegmentInfo
         store.stagings.note(info.segment_id, PendingNote(clock.now(), segment=info))
 
     return store.segments.write(change.rows, note_pending=note)
+
+
+def write_suppressions(store: Store, clock: Clock, suppressions: Iterable[Suppression]) -> SuppressionsInfo:
+    """Write a version of the suppressions that nothing refers to yet."""
+
+    def note(info: SuppressionsInfo) -> None:
+        store.stagings.note(info.blob_id, PendingNote(clock.now(), suppressions=info))
+
+    return store.suppressions.write(suppressions, note_pending=note)
 
 
 def approval_digest(delivery_sha256: bytes, list_id: str, base_number: int, report: VettingReport) -> bytes:

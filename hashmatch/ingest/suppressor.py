@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from hashmatch.ingest.acts import Acts, with_record
+from hashmatch.ingest.approvals import Approved, state_digest
 from hashmatch.ingest.entry_hashes import EntryHash
+from hashmatch.ingest.staging import write_suppressions
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import check_reason
 from hashmatch.store.manifest import Manifest
-from hashmatch.store.stagings import PendingNote
 from hashmatch.store.suppressions import EVERY_LIST, MAXIMUM_SUPPRESSIONS, Suppression
 
 
@@ -31,6 +32,7 @@ class Suppressor:
         reason: str,
         *,
         validate_only: bool = False,
+        approved: Approved | None = None,
     ) -> tuple[int, int]:
         """Leave hashes out of every answer. Returns the epoch and how many were not left out so before."""
         check_reason(reason)
@@ -62,11 +64,17 @@ class Suppressor:
                     lifted={} if before is None else before.lifted,
                 )
 
-        epoch = self._change_suppressions("suppress", change, len(hashes), actor, reason, validate_only)
+        epoch = self._change_suppressions("suppress", change, len(hashes), actor, reason, validate_only, approved)
         return epoch, fresh
 
     def lift_suppression(
-        self, hashes: Sequence[EntryHash], actor: str, reason: str, *, validate_only: bool = False
+        self,
+        hashes: Sequence[EntryHash],
+        actor: str,
+        reason: str,
+        *,
+        validate_only: bool = False,
+        approved: Approved | None = None,
     ) -> tuple[int, int]:
         """End suppressions. Returns the epoch and how many of the hashes were suppressed."""
         check_reason(reason)
@@ -84,8 +92,17 @@ class Suppressor:
                     )
                     lifted += 1
 
-        epoch = self._change_suppressions("lift-suppression", change, len(hashes), actor, reason, validate_only)
+        epoch = self._change_suppressions(
+            "lift-suppression", change, len(hashes), actor, reason, validate_only, approved
+        )
         return epoch, lifted
+
+    def base(self, hashes: Sequence[EntryHash], manifest: Manifest) -> bytes:
+        """The digest of how these hashes are suppressed under a manifest."""
+        known = {(each.algorithm, each.digest): each for each in self._store.suppressions.read(manifest.suppressions)}
+        found = [known.get(place) for place in sorted(set(hashes))]
+        held = [None if each is None or not each.active else each.list_ids for each in found]
+        return state_digest(manifest, "suppressions", held)
 
     def _change_suppressions(
         self,
@@ -95,6 +112,7 @@ class Suppressor:
         actor: str,
         reason: str,
         validate_only: bool,
+        approved: Approved | None,
     ) -> int:
         if not count:
             raise invalid_field("hashes", "at least one")
@@ -108,12 +126,11 @@ class Suppressor:
                 raise invalid_field("hashes", f"more than {MAXIMUM_SUPPRESSIONS} suppressions")
             info = manifest.suppressions
             if not validate_only:
-                info = self._store.suppressions.write(suppressions.values())
-                self._store.stagings.note(info.blob_id, PendingNote(self._clock.now(), suppressions=info))
+                info = write_suppressions(self._store, self._clock, suppressions.values())
             record = self._acts.record(epoch, act, actor, reason=reason, only_lists=_concerned(suppressions, epoch))
             return with_record(msgspec.structs.replace(manifest, suppressions=info), record)
 
-        return self._acts.apply(change, act, actor, validate_only, hashes=count, reason=reason).epoch
+        return self._acts.apply(change, act, actor, validate_only, approved=approved, hashes=count, reason=reason).epoch
 
 
 def _concerned(suppressions: dict[EntryHash, Suppression], epoch: int) -> tuple[str, ...] | None:

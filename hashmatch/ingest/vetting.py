@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -70,6 +71,7 @@ def report_on(
             # What changes while a feed reads it comes twice: the body's number is of the moment of the first page.
             gates.append(Gate(name, tally.records == declared or (pulled and tally.records > declared), detail))
     gates.append(_degenerate(tally, evidence))
+    gates += _unreadable(evidence)
     if evidence.nature.is_served:
         gates += _standing_against(evidence, policy)
     if evidence.density is not None:
@@ -142,6 +144,22 @@ def _degenerate(tally: Tally, evidence: Evidence) -> Gate:
     )
 
 
+def _unreadable(evidence: Evidence) -> Iterator[Gate]:
+    """The gates on what vetting had to do without, where there is such."""
+    if evidence.base_unreadable:
+        yield Gate(
+            "base-readable",
+            passed=False,
+            detail="what the list has now cannot be read: the delivery takes the place of all of it, unseen",
+        )
+    if evidence.unreadable:
+        yield Gate(
+            "lists-readable",
+            passed=False,
+            detail=f"what these have cannot be read, and was not compared with: {', '.join(evidence.unreadable)}",
+        )
+
+
 def _standing_against(evidence: Evidence, policy: VettingPolicy) -> list[Gate]:
     """The gates on what stands against serving the delivery's hashes."""
     return [
@@ -160,14 +178,20 @@ def _standing_against(evidence: Evidence, policy: VettingPolicy) -> list[Gate]:
             f"{evidence.suppressed} suppressed ones are delivered in all; the policy allows "
             f"{policy.maximum_suppressed_hashes}",
         ),
-        Gate(
-            "withdrawn",
-            evidence.returned_hashes + evidence.returned_entries <= policy.maximum_returned_entries,
-            f"{evidence.returned_hashes} hashes and {evidence.returned_entries} entries that were withdrawn at the "
-            f"body's word come back; the policy allows {policy.maximum_returned_entries}",
-        ),
+        _withdrawn(evidence, policy),
         _agreement(evidence, policy),
     ]
+
+
+def _withdrawn(evidence: Evidence, policy: VettingPolicy) -> Gate:
+    if evidence.withdrawn_unreadable:
+        return Gate("withdrawn", passed=False, detail="the record of what was withdrawn cannot be read")
+    return Gate(
+        "withdrawn",
+        evidence.returned_hashes + evidence.returned_entries <= policy.maximum_returned_entries,
+        f"{evidence.returned_hashes} hashes and {evidence.returned_entries} entries that were withdrawn at the "
+        f"body's word come back; the policy allows {policy.maximum_returned_entries}",
+    )
 
 
 def _by_corpus(evidence: Evidence) -> str:

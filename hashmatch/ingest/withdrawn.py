@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 
 from hashmatch.columns.placement import PlacementSecret
@@ -16,23 +17,35 @@ from hashmatch.ingest.changes import Changes, RowsChange
 from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.entry_hashes import source_key_rows
 from hashmatch.model.opinions import Statement
-from hashmatch.store.segments import SegmentInfo, SegmentStore
+from hashmatch.store.manifest import Generation, ListState
+from hashmatch.store.segments import SegmentInfo, SegmentStore, StoreDamagedError
+
+WITHDRAWN = "withdrawn"
+"""The gate that what was withdrawn does not come back unnoticed."""
 
 _WITHDRAWN = ((), (Statement(),))
 
 
 def with_withdrawals(
     recorded: Sequence[SegmentInfo], changes: Iterable[RowsChange], secret: PlacementSecret, segments: SegmentStore
-) -> list[Rows]:
-    """The record, of each kind that `changes` takes rows off, with these rows. Raises what the store raises."""
+) -> list[RowsChange]:
+    """What to write of the record: of each kind that `changes` takes rows off, the record with these rows.
+
+    Where what was recorded cannot be read, they are written beside it: it may be that it can be read again one day.
+    Raises `StoreUnavailableError`.
+    """
     added = []
     for change in changes:
         if change.rows is None or change.rows.live.all():
             continue
         gone = change.rows.take(~change.rows.live)
         marked = Rows(gone.kind, gone.digests, gone.placed, np.ones(len(gone), np.uint32), _WITHDRAWN)
-        before = [segments.open(info).rows(secret) for info in recorded if info.kind == gone.kind]
-        added.append(overlay([*before, marked], keep_removed=False))
+        try:
+            before = [segments.open(info).rows(secret) for info in recorded if info.kind == gone.kind]
+        except StoreDamagedError:
+            added.append(RowsChange(gone.kind, marked, replace=False))
+        else:
+            added.append(RowsChange(gone.kind, overlay([*before, marked], keep_removed=False), replace=True))
     return added
 
 
@@ -49,6 +62,23 @@ def returning(
             for rows in changes.delivered:
                 if rows.kind == info.kind:
                     hashes += _back(segments.open(info).rows(secret), rows, current)
+    return hashes, entries
+
+
+def returning_with(
+    target: Generation, state: ListState, secret: PlacementSecret, segments: SegmentStore
+) -> tuple[int, int]:
+    """How many withdrawn hashes, and entries by their keys, an earlier generation brings back. Raises likewise."""
+    now = CurrentList(state, secret, segments)
+    then = CurrentList(msgspec.structs.replace(state, generation=target), secret, segments)
+    hashes = entries = 0
+    for info in state.withdrawn:
+        rows = segments.open(info).rows(secret)
+        back = int(np.count_nonzero(then.lists(rows) & ~now.lists(rows)))
+        if info.kind == SOURCE_KEYS:
+            entries += back
+        else:
+            hashes += back
     return hashes, entries
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +30,10 @@ from hashmatch.store.connection import Connection, StoreUnavailableError
 from hashmatch.store.segments import StoreDamagedError
 from hashmatch.store.stagings import Staging
 from hashmatch.store.store import Store
-from hashmatch.trust.sealing import SealingKey
+from hashmatch.trust.process_memory import keep_out_of_dumps
+from hashmatch.trust.sealing import SealingSecrets
+
+_CHECKPOINT_READER = msgspec.msgpack.Decoder(FeedCheckpoint)
 
 _LENGTH_BYTES = 4
 
@@ -39,7 +43,7 @@ class StoreAccess(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     namespace: str
-    sealing_key: bytes
+    sealing: SealingSecrets
     connect_timeout: float
     operation_timeout: float
     username: str | None = None
@@ -60,7 +64,7 @@ class StoreAccess(msgspec.Struct, frozen=True, kw_only=True):
             password=self.password,
         )
         archive = Archive(Path(self.archive)) if self.archive else None
-        return Store(connection, SealingKey(self.sealing_key), self.namespace, archive)
+        return Store(connection, self.sealing.key(), self.namespace, archive)
 
 
 class StagingTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,9 @@ class StagingTask(msgspec.Struct, frozen=True, kw_only=True):
     access: StoreAccess
     policy: VettingPolicy
     header: DeliveryHeader
+
+
+_TASK_READER = msgspec.msgpack.Decoder(StagingTask)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -97,10 +104,14 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class StagingOutcome(msgspec.Struct, frozen=True):
-    """What came of a task: a staging or a failure. `peak_bytes` is the most memory that the process had."""
+    """What came of a task: a staging, a failure, or the traceback of a defect, which is for the server's log alone.
+
+    `peak_bytes` is the most memory that the process had.
+    """
 
     staging: Staging | None = None
     failure: Failure | None = None
+    defect: str = ""
     peak_bytes: int = 0
 
 
@@ -149,16 +160,19 @@ def _delivery(stream: BinaryIO) -> Iterator[bytes]:
 def _checkpoint(stream: BinaryIO) -> FeedCheckpoint | None:
     """What comes after the delivery."""
     encoded = read_frame(stream)
-    return msgspec.msgpack.decode(encoded, type=FeedCheckpoint) if encoded else None
+    return _CHECKPOINT_READER.decode(encoded) if encoded else None
 
 
 def main() -> None:
     """Take one task. Exits with 1 if the server went away before the delivery was whole."""
+    keep_out_of_dumps()
     try:
-        task = msgspec.msgpack.decode(read_frame(sys.stdin.buffer), type=StagingTask)
+        task = _TASK_READER.decode(read_frame(sys.stdin.buffer))
         outcome = stage(task, _delivery(sys.stdin.buffer), lambda: _checkpoint(sys.stdin.buffer))
     except EOFError:
         sys.exit(1)
+    except Exception:  # noqa: BLE001 - what it says may quote the delivery: the server's log leaves out what must not be told
+        outcome = StagingOutcome(defect=traceback.format_exc())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     outcome = msgspec.structs.replace(outcome, peak_bytes=peak)
     sys.stdout.buffer.write(frame(msgspec.msgpack.encode(outcome)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hashmatch.ingest.feeds.body import Body
+from hashmatch.ingest.feeds.exchange import ExchangeBody
 from hashmatch.ingest.feeds.ncmec import NcmecBody
 from hashmatch.ingest.feeds.stopncii import StopNciiBody
 from hashmatch.ingest.feeds.tech_against_terrorism import TechAgainstTerrorismBody
@@ -13,6 +14,7 @@ from hashmatch.ingest.feeds.threatexchange import ThreatExchangeBody
 
 BODIES: Mapping[str, Body] = MappingProxyType(
     {
+        "exchange": ExchangeBody(),
         "ncmec": NcmecBody(),
         "stopncii": StopNciiBody(),
         "tech-against-terrorism": TechAgainstTerrorismBody(),

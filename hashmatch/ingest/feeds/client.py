@@ -59,8 +59,8 @@ class Answer:
 class _FailedForTheMomentError(Exception):
     """An attempt that may be made again; `pause` is what the body asks for."""
 
-    def __init__(self, reason: FeedFailure, detail: str, pause: float = 0.0) -> None:
-        self.error = FeedError(reason, detail)
+    def __init__(self, reason: FeedFailure, detail: str, pause: float = 0.0, *, status: int = 0) -> None:
+        self.error = FeedError(reason, detail, status=status)
         self.pause = pause
 
 
@@ -187,14 +187,14 @@ class FeedClient:
             return
         what = f"{_place(url)}: HTTP status {status}"
         if 300 <= status < 400:
-            raise FeedError(FeedFailure.REDIRECTED, what)
+            raise FeedError(FeedFailure.REDIRECTED, what, status=status)
         if status in _UNAUTHORISED:
-            raise FeedError(FeedFailure.CREDENTIALS, what)
+            raise FeedError(FeedFailure.CREDENTIALS, what, status=status)
         if status in _FOR_THE_MOMENT:
             limited = status == HTTPStatus.TOO_MANY_REQUESTS
             reason = FeedFailure.RATE_LIMITED if limited else FeedFailure.BODY_ERROR
-            raise _FailedForTheMomentError(reason, what, self._asked_pause(response))
-        raise FeedError(FeedFailure.REFUSED, what)
+            raise _FailedForTheMomentError(reason, what, self._asked_pause(response), status=status)
+        raise FeedError(FeedFailure.REFUSED, what, status=status)
 
     def _asked_pause(self, response: httpx.Response) -> float:
         """What `Retry-After` asks for, in seconds; 0 if it asks for nothing that can be understood."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from hashmatch.ingest.feeds.errors import FeedError, FeedFailure
+from hashmatch.model.prepared import prepared
 
 _OPEN_TO_OTHERS = 0o037
 
@@ -27,6 +28,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return f"{type(self).__name__}(***)"
 
 
+@prepared
 class UserCredentials(Credentials, frozen=True, kw_only=True):
     """A user and a password: NCMEC, Tech Against Terrorism."""
 
@@ -34,6 +36,7 @@ class UserCredentials(Credentials, frozen=True, kw_only=True):
     password: Annotated[str, Meta(min_length=1, max_length=4_096)]
 
 
+@prepared
 class StopNciiCredentials(Credentials, frozen=True, kw_only=True):
     """The subscription's key and one for each function; without `feedback_key` no feedback can be sent."""
 
@@ -42,6 +45,7 @@ class StopNciiCredentials(Credentials, frozen=True, kw_only=True):
     feedback_key: str = ""
 
 
+@prepared
 class TokenCredentials(Credentials, frozen=True, kw_only=True):
     """An app's access token: ThreatExchange."""
 

@@ -26,12 +26,13 @@ from hashmatch.model.errors import HashmatchError
 from hashmatch.model.lists import ListNature, check_list_id
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+_TARGET = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}\.bundle")
 _PRIVACY_GROUP = re.compile(r"\d{1,20}")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HOUR = 3_600.0
 DAY = 86_400.0
 
-Kind = Literal["ncmec", "stopncii", "tech-against-terrorism", "threatexchange"]
+Kind = Literal["exchange", "ncmec", "stopncii", "tech-against-terrorism", "threatexchange"]
 
 
 class Environment(Struct, frozen=True):
@@ -81,10 +82,14 @@ class FeedDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     kind: Kind
     list: str
-    credentials_file: Annotated[str, Meta(min_length=1)]
+    credentials_file: str = ""
     name: str = ""
     environment: str = ""
     privacy_group: str = ""
+    # Of another instance's repository: where it lies if not behind `url`, which list, and what is trusted of it.
+    directory: str = ""
+    target: str = ""
+    trust_state: str = ""
     url: str = ""
     interval: Annotated[float, Meta(ge=60, le=30 * DAY)] = HOUR
     page_size: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
@@ -105,6 +110,8 @@ class FeedDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Where the body answers, without a slash at its end."""
         if self.url:
             return self.url.rstrip("/")
+        if self.kind == "exchange":
+            return Path(self.directory).absolute().as_uri()
         if self.kind == "ncmec":
             return NCMEC_ENVIRONMENTS[self.environment].url
         return _DEFAULT_URLS[self.kind]
@@ -112,7 +119,7 @@ class FeedDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def source(self) -> str:
         """What identifies the data that are read: a checkpoint of another source says nothing here."""
-        return f"{self.kind} {self.base_url} {self.environment}{self.privacy_group}"
+        return f"{self.kind} {self.base_url} {self.environment}{self.privacy_group}{self.target}"
 
     @property
     def nature(self) -> ListNature | None:
@@ -181,8 +188,27 @@ def _problems(feed: FeedDefinition) -> Iterator[str]:
             yield "privacy_group: the number of the group whose data are read"
     elif feed.privacy_group:
         yield f"privacy_group: {feed.kind} has none"
+    yield from _exchange_problems(feed)
     if feed.url:
         yield from _url_problems(feed.url)
+
+
+def _exchange_problems(feed: FeedDefinition) -> Iterator[str]:
+    if feed.kind != "exchange":
+        if not feed.credentials_file:
+            yield "credentials_file: is required"
+        for key in ("directory", "target", "trust_state"):
+            if getattr(feed, key):
+                yield f"{key}: {feed.kind} has none"
+        return
+    if feed.credentials_file and feed.directory:
+        yield "credentials_file: a directory asks for none"
+    if bool(feed.url) == bool(feed.directory):
+        yield "url: state either url or directory"
+    if not _TARGET.fullmatch(feed.target):
+        yield "target: expected BODY/LIST.bundle"
+    if not feed.trust_state:
+        yield "trust_state: the directory that `hashmatch-admin exchange subscribe` made"
 
 
 def _url_problems(text: str) -> Iterator[str]:

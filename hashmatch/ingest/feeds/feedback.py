@@ -21,7 +21,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from hashmatch.ingest.feeds.bodies import BODIES
-from hashmatch.ingest.feeds.body import malformed
+from hashmatch.ingest.feeds.body import decoded
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import StopNciiCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import FeedDefinition
@@ -31,6 +31,7 @@ from hashmatch.ingest.feeds.stopncii import keys_for
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import invalid_field
+from hashmatch.model.prepared import prepared
 
 MAXIMUM_TAGS = 20
 # An indicator of more members than this gets the reaction at those that the body names first.
@@ -185,6 +186,7 @@ class _Descriptor(msgspec.Struct):
     id: str
 
 
+@prepared
 class _Descriptors(msgspec.Struct):
     data: list[_Descriptor]
 
@@ -193,10 +195,7 @@ async def _descriptors(client: FeedClient, indicator: str) -> list[str]:
     """The ids of what members say of an indicator, at most `_MAXIMUM_DESCRIPTORS` of them."""
     url = client.url(f"/{indicator}/descriptors")
     answer = await client.get(url, {"fields": "id", "limit": _MAXIMUM_DESCRIPTORS})
-    try:
-        found = [each.id for each in msgspec.json.decode(answer.content, type=_Descriptors).data]
-    except msgspec.MsgspecError as error:
-        raise malformed("descriptors", error) from None
+    found = [each.id for each in decoded("descriptors", answer.content, _Descriptors).data]
     if not all(map(_is_number, found)):
         raise FeedError(FeedFailure.MALFORMED, "an id of a descriptor is no number")
     return found[:_MAXIMUM_DESCRIPTORS]

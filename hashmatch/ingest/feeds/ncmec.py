@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from xml.parsers import expat
 
-from hashmatch.ingest.feeds.body import Page, PageLoop, number_in
+from hashmatch.ingest.feeds.body import LONGEST_LINK, Page, PageLoop, number_in
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import UserCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import FeedDefinition
@@ -32,7 +32,8 @@ ENTRIES = "/v2/entries"
 
 _OVERLAP = 300.0
 _ENTRIES = frozenset({"image", "video", "deletedimage", "deletedvideo"})
-_LONGEST_LINK = 8_192
+# As deep as the parser of the format goes: what is open is remembered, and a page may hold millions of tags.
+_DEEPEST = 64
 _PATH_NEXT = ("queryResult", "paging", "next")
 
 
@@ -42,6 +43,8 @@ class NcmecBody:
     format = "ncmec"
     # The body does not forget: deleted entries stay visible as such.
     stale_after = float("inf")
+    whole = False
+    counted = True
 
     def connect(self, feed: FeedDefinition, clock: Clock) -> FeedClient:
         """A client with the credentials of the feed. Raises `FeedError`."""
@@ -96,28 +99,51 @@ class Scanned(NamedTuple):
 def scan(document: bytes) -> Scanned:
     """The number of entries of a page and its link to the next one. Raises `FeedError` MALFORMED."""
     scanner = _Scanner()
-    try:
-        scanner.parser.Parse(document, True)
-    except expat.ExpatError as error:
-        raise FeedError(
-            FeedFailure.MALFORMED, f"a page is not XML: {expat.ErrorString(error.code)}, line {error.lineno}"
-        ) from None
+    _read("a page", scanner.parser, document)
     return Scanned(scanner.entries, "".join(scanner.link).strip())
 
 
 def refuse_document_type(document: bytes) -> None:
-    """Raise `FeedError` MALFORMED for XML that has a document type, or is none."""
+    """Raise `FeedError` MALFORMED for XML that has a document type or is nested without end, or is none."""
+    depth = 0
+
+    def start(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        _check_depth(depth)
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = _refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    _read("the answer", parser, document)
+
+
+def _read(what: str, parser: expat.XMLParserType, document: bytes) -> None:
     try:
         parser.Parse(document, True)
-    except expat.ExpatError:
-        raise FeedError(FeedFailure.MALFORMED, "the answer is not XML") from None
+    except expat.ExpatError as error:
+        fault = f"{expat.ErrorString(error.code)}, line {error.lineno}"
+    except (ValueError, LookupError):
+        # Of the encoding that a document names, the library says that it is none, or one of many bytes.
+        fault = "unknown encoding"
+    else:
+        return
+    raise FeedError(FeedFailure.MALFORMED, f"{what} is not XML: {fault}")
 
 
 def _refuse(*_: object) -> None:
     # With a document type come entities, which can make much of little.
     raise FeedError(FeedFailure.MALFORMED, "a page has a document type")
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise FeedError(FeedFailure.MALFORMED, f"a page has more than {_DEEPEST} elements inside each other")
 
 
 class _Scanner:
@@ -137,6 +163,7 @@ class _Scanner:
         if not self._path and name != _PATH_NEXT[0]:
             raise FeedError(FeedFailure.MALFORMED, "a page is no queryResult")
         self._path.append(name)
+        _check_depth(len(self._path))
         # queryResult, images or videos, then the entries.
         if len(self._path) == 3 and name.lower() in _ENTRIES:
             self.entries += 1
@@ -147,7 +174,7 @@ class _Scanner:
     def _text(self, text: str) -> None:
         if len(self._path) == 3 and tuple(self._path) == _PATH_NEXT:
             self.link.append(text)
-            if sum(map(len, self.link)) > _LONGEST_LINK:
+            if sum(map(len, self.link)) > LONGEST_LINK:
                 raise FeedError(FeedFailure.MALFORMED, "the link to the next page is too long")
 
 

@@ -8,6 +8,8 @@ The rules:
   list otherwise.
 * It yields the pages as they come. If it ends in an error the delivery has no end, and nothing is staged.
 * Its checkpoint is known when its last page was read, and travels with the delivery.
+* What was staged counts only if the parser met every record that the pages have: what it passed over would be missing,
+  and the checkpoint would lie behind it.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class FeedRound:
         self._client = client
         self._state = state
         self._began = now
-        self._since = None if full else self._continued()
+        self._since = None if full and not body.whole else self._continued()
         self._checkpoint: FeedCheckpoint | None = None
         self.pages = 0
         self.records = 0
@@ -53,7 +55,7 @@ class FeedRound:
     @property
     def full(self) -> bool:
         """Whether everything is read."""
-        return self._since is None
+        return self._since is None or self._body.whole
 
     @property
     def header(self) -> DeliveryHeader:
@@ -72,6 +74,13 @@ class FeedRound:
         if self._checkpoint is None:
             raise FeedError(FeedFailure.MALFORMED, "the round was not read to its end")
         return self._checkpoint
+
+    def check_parsed(self, records: int) -> None:
+        """Hold what the parser met against the pages. Raises `FeedError` RECORDS_LOST if it met fewer records."""
+        if self._body.counted and records < self.records:
+            raise FeedError(
+                FeedFailure.RECORDS_LOST, f"the pages have {self.records} records, and the parser met {records}"
+            )
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The delivery's bytes. Raises `FeedError`."""

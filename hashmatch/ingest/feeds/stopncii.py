@@ -10,12 +10,13 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from hashmatch.ingest.feeds.body import Page, PageLoop, malformed, number_in, reached
+from hashmatch.ingest.feeds.body import Link, Page, PageLoop, decoded, number_in, reached
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import StopNciiCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import DAY, FeedDefinition
 from hashmatch.ingest.feeds.errors import FeedError, FeedFailure
 from hashmatch.model.clock import Clock
+from hashmatch.model.prepared import prepared
 
 FETCH = "/FetchHashes"
 
@@ -25,10 +26,11 @@ _BEGINNING = 10
 _OVERLAP = 1
 
 
+@prepared
 class _Page(msgspec.Struct):
     hasMoreRecords: bool  # noqa: N815
     hashRecords: list[msgspec.Raw] | None = None  # noqa: N815
-    nextPageToken: str | None = None  # noqa: N815
+    nextPageToken: Link | None = None  # noqa: N815
     nextSetTimestamp: int | None = None  # noqa: N815
 
 
@@ -38,6 +40,8 @@ class StopNciiBody:
     format = "stopncii"
     # Not documented. The peer, written by people who use the service, begins anew after thirty days.
     stale_after = 30 * DAY
+    whole = False
+    counted = True
 
     def connect(self, feed: FeedDefinition, clock: Clock) -> FeedClient:
         """A client with the credentials of the feed. Raises `FeedError`."""
@@ -56,10 +60,7 @@ class StopNciiBody:
             if token:
                 params["nextPageToken"] = token
             answer = await client.get(client.url(FETCH), params)
-            try:
-                found = msgspec.json.decode(answer.content, type=_Page)
-            except msgspec.MsgspecError as error:
-                raise malformed("FetchHashes", error) from None
+            found = decoded("FetchHashes", answer.content, _Page)
             records = len(found.hashRecords or ())
             position = max(position, found.nextSetTimestamp or 0)
             if not found.hasMoreRecords:

@@ -15,12 +15,13 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from hashmatch.ingest.feeds.body import Page, PageLoop, malformed
+from hashmatch.ingest.feeds.body import Page, PageLoop, decoded
 from hashmatch.ingest.feeds.client import Answer, FeedClient
 from hashmatch.ingest.feeds.credentials import UserCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import DAY, FeedDefinition
 from hashmatch.ingest.feeds.errors import FeedError, FeedFailure
 from hashmatch.model.clock import Clock
+from hashmatch.model.prepared import prepared
 
 AUTHENTICATE = "/token-auth/tcap/"
 HASH_LIST = "/api/hash-list/v2/all"
@@ -28,10 +29,12 @@ HASH_LIST = "/api/hash-list/v2/all"
 _LONGEST_CHECKPOINT = 200
 
 
+@prepared
 class _Token(msgspec.Struct):
     token: str
 
 
+@prepared
 class _Page(msgspec.Struct):
     results: list[msgspec.Raw]
     next: str | None = None
@@ -44,6 +47,8 @@ class TechAgainstTerrorismBody:
     format = "tech-against-terrorism"
     # Not documented. A month is what a body of this size can be read anew after without harm.
     stale_after = 30 * DAY
+    whole = False
+    counted = True
 
     def connect(self, feed: FeedDefinition, clock: Clock) -> FeedClient:
         """A client; its credentials are traded for a token with the first page."""
@@ -57,10 +62,7 @@ class TechAgainstTerrorismBody:
         while True:
             loop.enter(position)
             answer = await session.get({"order": "asc", "after": position} if position else {"order": "asc"})
-            try:
-                found = msgspec.json.decode(answer.content, type=_Page)
-            except msgspec.MsgspecError as error:
-                raise malformed("hash-list", error) from None
+            found = decoded("hash-list", answer.content, _Page)
             if len(found.checkpoint or "") > _LONGEST_CHECKPOINT:
                 raise FeedError(FeedFailure.MALFORMED, "hash-list: the checkpoint is too long")
             if found.results and not found.checkpoint:
@@ -99,10 +101,7 @@ class _Session:
         known = read_credentials(self._feed.credentials_file, UserCredentials)
         form = {"username": known.username, "password": known.password}
         answer = await self._client.send("POST", self._client.url(AUTHENTICATE), data=form)
-        try:
-            token = msgspec.json.decode(answer.content, type=_Token).token
-        except msgspec.MsgspecError:
-            raise FeedError(FeedFailure.MALFORMED, "token-auth: the answer has no token") from None
+        token = decoded("token-auth", answer.content, _Token).token
         if not token.isascii() or not token.isprintable():
             raise FeedError(FeedFailure.MALFORMED, "token-auth: the token cannot stand in a header")
         self._token = token

@@ -17,11 +17,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from hashmatch.ingest.feeds.body import Page, PageLoop, malformed, number_in, reached
+from hashmatch.ingest.feeds.body import Link, Page, PageLoop, decoded, number_in, reached
 from hashmatch.ingest.feeds.client import FeedClient
 from hashmatch.ingest.feeds.credentials import TokenCredentials, read_credentials
 from hashmatch.ingest.feeds.definition import DAY, FeedDefinition
 from hashmatch.model.clock import Clock
+from hashmatch.model.prepared import prepared
 
 _FIELDS = "id,indicator,type,last_updated,should_delete,descriptors{id,owner{id,name},status,tags,added_on,reactions}"
 _TOKEN_PARAMETER = "access_token"  # noqa: S105  its name
@@ -35,9 +36,10 @@ class _Update(msgspec.Struct):
 
 
 class _Paging(msgspec.Struct):
-    next: str | None = None
+    next: Link | None = None
 
 
+@prepared
 class _Page(msgspec.Struct):
     data: list[_Update]
     paging: _Paging | None = None
@@ -49,6 +51,8 @@ class ThreatExchangeBody:
     format = "threatexchange"
     # Five days less than the body remembers removals for: a round takes time too.
     stale_after = 85 * DAY
+    whole = False
+    counted = True
 
     def connect(self, feed: FeedDefinition, clock: Clock) -> FeedClient:
         """A client with the credentials of the feed. Raises `FeedError`."""
@@ -67,10 +71,7 @@ class ThreatExchangeBody:
         while True:
             loop.enter(url)
             answer = await client.get(url)
-            try:
-                found = msgspec.json.decode(answer.content, type=_Page)
-            except msgspec.MsgspecError as error:
-                raise malformed("threat_updates", error) from None
+            found = decoded("threat_updates", answer.content, _Page)
             position = max([position, *(_time_of(update.last_updated) for update in found.data)])
             link = found.paging.next if found.paging else None
             if not link:
@@ -82,7 +83,7 @@ class ThreatExchangeBody:
 
 def _time_of(value: Any) -> int:
     """The time of an update; 0 for one that says none, which says nothing of how far the page goes."""
-    text = str(value)
+    text = str(value) if isinstance(value, int | str) else ""
     return int(text) if _TIME.fullmatch(text) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import stat
 import subprocess
 import sys
@@ -17,9 +18,13 @@ from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.bundling import bundle_of
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import Stager
+from hashmatch.matching.items import AskedHash, ItemsQuestion
+from hashmatch.matching.scope import EVERYTHING, view
+from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.lists import ListNature
 from hashmatch.model.vetting import DeliveryMode, VettingPolicy
+from hashmatch.model.videos import Frame, SharedFrames
 from hashmatch.store.store import Store
 from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 from tests.support.memory import MemoryAudit, MemoryFloor
@@ -78,6 +83,43 @@ def test_everything_that_a_list_says_arrives_elsewhere(office, elsewhere):
     assert content(again) == content(bundle)
     assert digest("md5", 3).hex().encode() not in bundle
     assert bundle.count(digest("md5", 1).hex().encode()) == 2
+
+
+VIDEOS = """
+layout = "jsonl"
+key = ["id"]
+label = ["label"]
+[[hash]]
+column = "frames"
+algorithm = "vpdq"
+[[hash]]
+column = "md5"
+algorithm = "md5"
+"""
+
+
+def test_videos_arrive_elsewhere_with_their_frames_and_match_there(office, elsewhere):
+    for each in (office, elsewhere):
+        each.define()
+    frames = [digest("sha256", number) for number in range(5)]
+    films = {"one": frames[:4], "two": frames[2:], "three": frames[:1]}
+    text = "".join(
+        json.dumps(
+            {"id": key, "label": key, "md5": digest("md5", 1).hex(), "frames": [f"{each.hex()},100,0" for each in film]}
+        )
+        + "\n"
+        for key, film in films.items()
+    )
+    office.deliver(text, profile=VIDEOS)
+    bundle = exported(office)
+    imported(elsewhere, bundle)
+    assert content(exported(elsewhere)) == content(bundle)
+    for each in (office, elsewhere):
+        asked = AskedHash(Algorithm.VPDQ, b"", frames=[Frame(frame, 100) for frame in frames[:4]])
+        question = ItemsQuestion(view(each.snapshot(), EVERYTHING, now=each.clock.now()), [[asked]])
+        question.probe()
+        (opinion,) = question.confirm()[0].findings[0].opinions
+        assert (opinion.source_key, opinion.video) == ("one", SharedFrames(4, 4, 4, 4))
 
 
 def test_the_same_state_makes_the_same_bytes(office):

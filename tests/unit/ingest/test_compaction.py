@@ -240,6 +240,32 @@ def test_a_publication_while_the_collector_runs_loses_nothing(
             store.segments.open(info).verify()
 
 
+@pytest.mark.parametrize("drops", ["after the manifest was read", "before"])
+def test_what_is_dropped_while_the_collector_runs_has_its_grace_and_keeps_its_note(
+    office: Office, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, drops: str
+):
+    """The notes are read first. What they say of what is dropped since is of when it was staged."""
+    clock.advance(3 * GRACE_SECONDS)
+    served = chain(office)
+    load = store.manifests.load
+
+    def drop_and_load() -> object:
+        monkeypatch.undo()
+        sealed = load()
+        # No generation that is retained has it any longer.
+        for number in range(6):
+            office.deliver_hashes([digest(1_000 + number)])
+        return sealed if drops == "after the manifest was read" else load()
+
+    monkeypatch.setattr(store.manifests, "load", drop_and_load)
+    Collector(store, clock).collect()
+    assert all(store.segments.is_whole(info) for info in served)
+    assert {info.segment_id for info in served} <= store.stagings.notes().keys()
+    clock.advance(3 * GRACE_SECONDS)
+    Collector(store, clock).collect()
+    assert not any(store.segments.is_whole(info) for info in served)
+
+
 def test_older_suppressions_are_deleted(
     office: Office, suppressor: Suppressor, collector: Collector, clock: ManualClock, valkey: redis.Redis
 ):

@@ -23,7 +23,7 @@ from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.matching.scope import Scope
 from hashmatch.model.algorithms import EMPTY_FILE_DIGESTS, Algorithm
 from hashmatch.model.classification import classification_map
-from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.errors import ErrorReason
 from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Statement
 from hashmatch.model.verdicts import Verdict
@@ -31,6 +31,7 @@ from hashmatch.model.vetting import DeliveryMode, Gate, ListOverlap, VettingPoli
 from hashmatch.store.stagings import Staging
 from hashmatch.store.store import Store
 from tests.support.clock import ManualClock
+from tests.support.numbered import digests, reason_of
 from tests.support.office import ACTOR, UNKEYED_PROFILE, Office, row
 
 MD5, PDQ = Algorithm.MD5, Algorithm.PDQ
@@ -43,22 +44,12 @@ def digest(number: int) -> bytes:
     return hashlib.md5(b"%d" % number, usedforsecurity=False).digest()
 
 
-def digests(*numbers: int) -> list[bytes]:
-    return [digest(number) for number in numbers]
-
-
 def gate(staging: Staging, name: str) -> Gate:
     return next(gate for gate in staging.report.gates if gate.name == name)
 
 
 def unmet(staging: Staging) -> list[str]:
     return [gate.name for gate in staging.report.unmet]
-
-
-def reason_of(act) -> ErrorReason:
-    with pytest.raises(HashmatchError) as caught:
-        act()
-    return caught.value.reason
 
 
 @pytest.fixture
@@ -220,7 +211,7 @@ def test_the_return_of_what_was_withdrawn_is_remarked(
             office.deliver_hashes(digests(100 + number), mode=INCREMENTAL)
         assert Compactor(store, clock, publisher).compact()
     elif between == "roll back":
-        publisher.roll_back("list", 0, ACTOR, "why")
+        publisher.roll_back("list", 0, ACTOR, "why", accept_gates=["withdrawn"])
         office.deliver_hashes(digests(0, *range(2, 20)))
     elif between == "another withdrawal":
         publisher.withdraw_entries("list", [(MD5, digest(2))], [], ACTOR, "the body says so")

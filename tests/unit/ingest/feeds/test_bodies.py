@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 import pytest
 
 from hashmatch.ingest.feeds.bodies import BODIES
-from hashmatch.ingest.feeds.body import Page
+from hashmatch.ingest.feeds.body import Page, PageLoop
 from hashmatch.ingest.feeds.definition import FeedDefinition
 from hashmatch.ingest.feeds.errors import FeedError
 from hashmatch.ingest.feeds.ncmec import NAMESPACE, scan
@@ -73,14 +75,75 @@ async def test_pages_are_bounded(kind, simulate, define):
         await pages_of(define(body, maximum_pages=10))
 
 
-@pytest.mark.parametrize("kind", SIMULATORS, ids=lambda kind: kind.kind)
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"{}", b"null", b"<x/>", b"{" * 100_000])
-async def test_what_is_not_the_bodys_own_form_is_malformed(kind, content, simulate, define):
-    body = simulate(kind)
+async def refused_as_malformed(body, content, define):
     body.interfere = lambda request: None if request.method == "POST" else Reply(200, content)
     with pytest.raises(FeedError) as caught:
         await pages_of(define(body))
     assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("kind", SIMULATORS, ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"{}", b"null", b"<x/>", b"{" * 100_000])
+async def test_what_is_not_the_bodys_own_form_is_malformed(kind, content, simulate, define):
+    await refused_as_malformed(simulate(kind), content, define)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+ODD_ANSWERS = [
+    (Ncmec, b'<?xml version="1.0" encoding="x-nothing"?><queryResult/>'),
+    (Ncmec, b'<?xml version="1.0" encoding="gbk"?><queryResult/>'),
+    (StopNcii, b'{"hasMoreRecords":true,"nextPageToken":"\xff"}'),
+    (StopNcii, b'{"hasMoreRecords":false,"hashRecords":[' + DEEP + b"]}"),
+    (TechAgainstTerrorism, b'{"results":[],"next":"\xff"}'),
+    (TechAgainstTerrorism, b'{"results":[' + DEEP + b"]}"),
+    (ThreatExchange, b'{"data":[],"paging":{"next":"\xff"}}'),
+    (ThreatExchange, b'{"data":[{"last_updated":' + DEEP + b"}]}"),
+    (ThreatExchange, b'{"data":[{"last_updated":' + b"9" * 5_000 + b"}]}"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), ODD_ANSWERS, ids=lambda each: getattr(each, "kind", "") or "answer")
+async def test_an_odd_answer_is_malformed_and_no_error_of_a_library(kind, content, simulate, define):
+    """Text that is not what it says it is, and what is nested deeper than readers go."""
+    await refused_as_malformed(simulate(kind), content, define)
+
+
+async def test_a_token_that_is_no_text_is_malformed(simulate, define):
+    body = simulate(TechAgainstTerrorism)
+    body.interfere = lambda _: Reply(200, b'{"token":"\xff"}')
+    with pytest.raises(FeedError, match="token-auth: is not JSON"):
+        await pages_of(define(body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        (StopNcii, {"hasMoreRecords": True, "nextPageToken": "x" * 8_193}),
+        (ThreatExchange, {"data": [], "paging": {"next": "x" * 8_193}}),
+    ],
+    ids=["stopncii", "threatexchange"],
+)
+async def test_what_leads_to_the_next_page_is_short(kind, answer, simulate, define):
+    body = simulate(kind)
+    body.interfere = lambda _: Reply(200, msgspec.json.encode(answer))
+    with pytest.raises(FeedError, match="length <= 8192") as caught:
+        await pages_of(define(body))
+    assert caught.value.reason == "malformed"
+
+
+def test_where_pages_were_is_remembered_in_a_few_bytes_each(simulate, define):
+    """A body chooses its links, and there may be hundreds of thousands of them."""
+    loop = PageLoop(define(simulate(StopNcii)))
+    tracemalloc.start()
+    try:
+        for page in range(1_000):
+            loop.enter(f"{page}" + "x" * 8_000)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 500_000
+    with pytest.raises(FeedError, match="page 1001 is one that was read before"):
+        loop.enter("7" + "x" * 8_000)
 
 
 async def test_ncmec_is_asked_for_a_range_and_for_what_changed_meanwhile(simulate, define):
@@ -106,8 +169,11 @@ async def test_ncmec_is_asked_for_a_range_and_for_what_changed_meanwhile(simulat
         b"<queryResult>",
         b"<other/>",
         b"<queryResult><paging><next>" + b"x" * 9_000 + b"</next></paging></queryResult>",
+        b'<?xml version="1.0" encoding="x-nothing"?><queryResult/>',
+        b'<?xml version="1.0" encoding="shift_jis"?><queryResult/>',
+        b"<queryResult>" + b"<a>" * 64 + b"</a>" * 64 + b"</queryResult>",
     ],
-    ids=["document type", "cut short", "something else", "endless link"],
+    ids=["document type", "cut short", "something else", "endless link", "no encoding", "wide encoding", "deep"],
 )
 def test_a_page_that_cannot_be_ncmecs_is_malformed(document: bytes):
     with pytest.raises(FeedError) as caught:

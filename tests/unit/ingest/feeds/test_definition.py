@@ -10,8 +10,10 @@ from hashmatch.ingest.feeds.credentials import StopNciiCredentials, UserCredenti
 from hashmatch.ingest.feeds.definition import NCMEC_ENVIRONMENTS, FeedDefinitionError, load_definitions
 from hashmatch.ingest.feeds.errors import FeedError
 from hashmatch.model.lists import ListNature
-from hashmatch.service.config import Config, FeedsSection, ServerSection, VettingSection
+from hashmatch.service.config import Config
+from hashmatch.service.config_duties import FeedsSection, VettingSection
 from hashmatch.service.config_problems import problems
+from hashmatch.service.config_serving import ServerSection
 from hashmatch.service.feeds import feed_definitions
 
 NCMEC = 'kind = "ncmec"\nlist = "a"\nenvironment = "industry"\ncredentials_file = "c.toml"\n'

@@ -13,7 +13,7 @@ from hashmatch.ingest.feeds.feedback import Feedback, FeedbackOpinion, send_feed
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import SystemClock
 from hashmatch.model.errors import HashmatchError
-from tests.support.simulators.body import Entry
+from tests.support.simulators.body import Entry, Reply
 from tests.support.simulators.ncmec import Ncmec
 from tests.support.simulators.stopncii import StopNcii
 from tests.support.simulators.tech_against_terrorism import TechAgainstTerrorism
@@ -54,6 +54,33 @@ async def test_of_several_reasons_one_must_be_named(simulate, define):
     with pytest.raises(HashmatchError, match="a-1 One; b-2 Another"):
         await send_feedback(define(body), SystemClock(), Feedback(WRONG, "42/7", Algorithm.PHOTODNA))
     assert [request.method for request in body.requests] == ["GET"]
+
+
+REASONS_THAT_ARE_NONE = {
+    "document type": b"<!DOCTYPE x []><availableFeedbackReasons/>",
+    "no encoding": b'<?xml version="1.0" encoding="x-nothing"?><availableFeedbackReasons/>',
+    "wide encoding": b'<?xml version="1.0" encoding="gbk"?><availableFeedbackReasons/>',
+    "deep": b"<a>" * 65 + b"</a>" * 65,
+    "no XML": b"\xff",
+}
+
+
+@pytest.mark.parametrize("content", REASONS_THAT_ARE_NONE.values(), ids=REASONS_THAT_ARE_NONE)
+async def test_reasons_that_cannot_be_read_are_malformed(content, simulate, define):
+    body = simulate(Ncmec)
+    body.interfere = lambda _: Reply(200, content)
+    with pytest.raises(FeedError) as caught:
+        await send_feedback(define(body), SystemClock(), Feedback(WRONG, "42/7", Algorithm.SHA1))
+    assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("content", [b'{"data":[{"id":"\xff"}]}', b'{"data":' + b"[" * 100_000, b"[]"])
+async def test_descriptors_that_cannot_be_read_are_malformed(content, simulate, define):
+    body = simulate(ThreatExchange)
+    body.interfere = lambda _: Reply(200, content)
+    with pytest.raises(FeedError) as caught:
+        await send_feedback(define(body), SystemClock(), Feedback(WRONG, "9001"))
+    assert caught.value.reason == "malformed"
 
 
 @pytest.mark.parametrize(("opinion", "value"), [(RIGHT, "Blocked"), (WRONG, "NotBlocked")])
