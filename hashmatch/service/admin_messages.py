@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashmatch.model.vetting import VettingReport
-from hashmatch.service import messages
+from hashmatch.service import approval_messages, messages
 from hashmatch.service.feeds import FeedReport
 from hashmatch.store.manifest import HistoryRecord
 from hashmatch.store.stagings import DISCARDED, PUBLISHED, STAGED, Staging
@@ -33,15 +33,11 @@ def staging(found: Staging) -> list_admin_service_pb2.Staging:
         delivery_sha256=found.delivery_sha256,
         delivery_bytes=found.delivery_bytes,
         report=report(found.report),
-        approvals=[
-            list_admin_service_pb2.Approval(
-                approver=each.approver, approved_at=messages.timestamp(each.approved_at), note=each.note
-            )
-            for each in found.approvals
-        ],
+        approvals=approval_messages.approvals(found.approvals),
         approvals_required=found.approvals_required,
         approval_digest=found.approval_digest,
         published_epoch=found.published_epoch,
+        terms=approval_messages.terms(found.terms) if found.base_sha256 else None,
     )
 
 

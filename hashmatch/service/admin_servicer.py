@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
 
 import grpc.aio
 
-from hashmatch.ingest.entry_hashes import EntryHash
-from hashmatch.ingest.feeds.feedback import Feedback, FeedbackOpinion
 from hashmatch.ingest.publisher import Publisher
-from hashmatch.ingest.staging import DeliveryHeader
 from hashmatch.ingest.suppressor import Suppressor
-from hashmatch.model.algorithms import SERVED_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
-from hashmatch.model.lists import ListDefinition, ListNature, check_list_id
-from hashmatch.model.vetting import DeliveryMode
-from hashmatch.service import admin_messages, messages
+from hashmatch.service import admin_messages, admin_requests, messages
+from hashmatch.service.acting import Acting
 from hashmatch.service.calls import annotate, current_call
 from hashmatch.service.feeds import Feeds
 from hashmatch.service.importer import Importer
 from hashmatch.service.list_servicer import definition_message
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.paging import Page
-from hashmatch.service.store_failures import store_errors
 from hashmatch.store.manifest import ManifestStore
-from hashmatch.v1 import common_pb2, list_admin_service_pb2, list_admin_service_pb2_grpc, list_service_pb2
+from hashmatch.v1 import list_admin_service_pb2, list_admin_service_pb2_grpc
 
 MAXIMUM_CHUNK = 1 << 20
-MAXIMUM_HASHES = 1_000
-MAXIMUM_SOURCE_KEY = 1_024
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-T = TypeVar("T")
 
 
 class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
-    """Has the acts of administration done, one after the other, on threads. `changed` is called after each."""
+    """Has the acts of administration done."""
 
     def __init__(
         self,
@@ -47,7 +37,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         feeds: Feeds,
         manifests: ManifestStore,
         metrics: Metrics,
-        changed: Callable[[], None],
+        acting: Acting,
     ) -> None:
         self._publisher = publisher
         self._suppressor = suppressor
@@ -55,21 +45,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         self._feeds = feeds
         self._manifests = manifests
         self._metrics = metrics
-        self._changed = changed
-        self._one_at_a_time = asyncio.Lock()
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        with store_errors():
-            return await asyncio.to_thread(work)
-
-    async def _act(self, act: str, work: Callable[[], T], *, validate_only: bool = False) -> T:
-        # An act goes on when its caller goes away: half of one must not be left to chance.
-        async with self._one_at_a_time:
-            outcome = await asyncio.shield(asyncio.ensure_future(self._run(work)))
-        if not validate_only:
-            self._metrics.publishes.labels(act).inc()
-            self._changed()
-        return outcome
+        self._acting = acting
 
     async def DefineList(  # noqa: N802
         self,
@@ -77,9 +53,9 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.DefineListResponse:
         """Create or change a list."""
-        definition = _definition(request.definition)
+        definition = admin_requests.definition(request.definition)
         actor = current_call().caller.name
-        manifest = await self._act(
+        manifest = await self._acting.act(
             "define-list",
             lambda: self._publisher.define_list(definition, actor, validate_only=request.validate_only),
             validate_only=request.validate_only,
@@ -96,10 +72,10 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         first = await anext(request_iterator, None)
         if first is None or first.WhichOneof("part") != "header":
             raise invalid_field("header", "the first message must be the header")
-        header = _delivery_header(first.header, current_call().caller.name)
+        header = admin_requests.delivery_header(first.header, current_call().caller.name)
         try:
-            with store_errors():
-                staging = await self._importer.stage(header, _chunks(request_iterator))
+            with self._acting.errors():
+                staging = await self._importer.stage(header, _chunks(request_iterator, bool(header.delivery_sha256)))
         except HashmatchError as error:
             self._metrics.stagings.labels("refused" if error.reason is not ErrorReason.INTERNAL else "failed").inc()
             raise
@@ -115,7 +91,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.GetStagingResponse:
         """A staged generation and its report."""
-        found = await self._run(lambda: self._publisher.staging(request.staging_id))
+        found = await self._acting.run(lambda: self._publisher.staging(request.staging_id))
         return list_admin_service_pb2.GetStagingResponse(staging=admin_messages.staging(found))
 
     async def ListStagings(  # noqa: N802
@@ -125,7 +101,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
     ) -> list_admin_service_pb2.ListStagingsResponse:
         """A page of staged generations."""
         page = Page.asked(request.page_size, request.page_token)
-        open_stagings = await self._run(lambda: self._publisher.stagings(request.list_id))
+        open_stagings = await self._acting.run(lambda: self._publisher.stagings(request.list_id))
         found, token = page.cut(open_stagings, lambda staging: f"{staging.staged_at:020.6f}/{staging.staging_id}")
         return list_admin_service_pb2.ListStagingsResponse(
             stagings=map(admin_messages.staging, found), next_page_token=token
@@ -137,10 +113,12 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.ApproveResponse:
         """Record an approval."""
-        approver = current_call().caller.name
-        found = await self._act(
+        caller = current_call().caller.name
+        found = await self._acting.act(
             "approve",
-            lambda: self._publisher.approve(request.staging_id, approver, request.approval_digest, request.note),
+            lambda: self._publisher.approve(
+                request.staging_id, caller, request.approval_digest, request.note, envelope=request.envelope
+            ),
         )
         return list_admin_service_pb2.ApproveResponse(staging=admin_messages.staging(found))
 
@@ -151,7 +129,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
     ) -> list_admin_service_pb2.PublishResponse:
         """Make a staged generation visible."""
         actor = current_call().caller.name
-        generation, epoch = await self._act(
+        generation, epoch = await self._acting.act(
             "publish",
             lambda: self._publisher.publish(
                 request.staging_id,
@@ -172,7 +150,9 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
     ) -> list_admin_service_pb2.DiscardStagingResponse:
         """Drop a staged generation."""
         actor = current_call().caller.name
-        found = await self._act("discard", lambda: self._publisher.discard(request.staging_id, actor, request.reason))
+        found = await self._acting.act(
+            "discard", lambda: self._publisher.discard(request.staging_id, actor, request.reason)
+        )
         return list_admin_service_pb2.DiscardStagingResponse(staging=admin_messages.staging(found))
 
     async def RollBack(  # noqa: N802
@@ -182,10 +162,15 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
     ) -> list_admin_service_pb2.RollBackResponse:
         """Publish an earlier generation again."""
         actor = current_call().caller.name
-        generation, epoch = await self._act(
+        generation, epoch = await self._acting.act(
             "roll-back",
             lambda: self._publisher.roll_back(
-                request.list_id, request.generation, actor, request.reason, validate_only=request.validate_only
+                request.list_id,
+                request.generation,
+                actor,
+                request.reason,
+                accept_gates=tuple(request.accept_gates),
+                validate_only=request.validate_only,
             ),
             validate_only=request.validate_only,
         )
@@ -197,13 +182,12 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.SuppressResponse:
         """Leave hashes out of every answer."""
-        actor, hashes = current_call().caller.name, _hashes(request.hashes)
-        for list_id in request.list_ids:
-            check_list_id(list_id)
-        epoch, fresh = await self._act(
+        actor, found = current_call().caller.name, admin_requests.hashes(request.hashes)
+        concerned = admin_requests.list_ids(request.list_ids)
+        epoch, fresh = await self._acting.act(
             "suppress",
             lambda: self._suppressor.suppress(
-                hashes, tuple(request.list_ids), actor, request.reason, validate_only=request.validate_only
+                found, concerned, actor, request.reason, validate_only=request.validate_only
             ),
             validate_only=request.validate_only,
         )
@@ -215,11 +199,11 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.LiftSuppressionResponse:
         """End suppressions."""
-        actor, hashes = current_call().caller.name, _hashes(request.hashes)
-        epoch, lifted = await self._act(
+        actor, found = current_call().caller.name, admin_requests.hashes(request.hashes)
+        epoch, lifted = await self._acting.act(
             "lift-suppression",
             lambda: self._suppressor.lift_suppression(
-                hashes, actor, request.reason, validate_only=request.validate_only
+                found, actor, request.reason, validate_only=request.validate_only
             ),
             validate_only=request.validate_only,
         )
@@ -231,17 +215,14 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.WithdrawEntriesResponse:
         """Remove entries at the body's word."""
-        actor, hashes = current_call().caller.name, _hashes(request.hashes)
-        if len(request.source_keys) > MAXIMUM_HASHES:
-            raise invalid_field("source_keys", f"at most {MAXIMUM_HASHES}")
-        if any(not 1 <= len(key) <= MAXIMUM_SOURCE_KEY for key in request.source_keys):
-            raise invalid_field("source_keys", f"1 to {MAXIMUM_SOURCE_KEY} characters each")
-        generation, epoch, removed, missing = await self._act(
+        actor, found = current_call().caller.name, admin_requests.withdrawn_hashes(request.hashes)
+        keys = admin_requests.source_keys(request.source_keys)
+        generation, epoch, removed, missing = await self._acting.act(
             "withdraw-entries",
             lambda: self._publisher.withdraw_entries(
                 request.list_id,
-                hashes,
-                tuple(request.source_keys),
+                found,
+                keys,
                 actor,
                 request.reason,
                 validate_only=request.validate_only,
@@ -259,7 +240,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
     ) -> list_admin_service_pb2.WithdrawListResponse:
         """Stop serving a list."""
         actor = current_call().caller.name
-        epoch = await self._act(
+        epoch = await self._acting.act(
             "withdraw-list",
             lambda: self._publisher.withdraw_list(
                 request.list_id, actor, request.reason, validate_only=request.validate_only
@@ -275,7 +256,7 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
     ) -> list_admin_service_pb2.GetHistoryResponse:
         """A page of what was done."""
         page = Page.asked(request.page_size, request.page_token)
-        sealed = await self._run(self._manifests.load)
+        sealed = await self._acting.run(self._manifests.load)
         if sealed is None:
             return list_admin_service_pb2.GetHistoryResponse()
         manifest = sealed.manifest
@@ -314,88 +295,35 @@ class ListAdminServicer(list_admin_service_pb2_grpc.ListAdminServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> list_admin_service_pb2.SendFeedFeedbackResponse:
         """Tell a body what we think of an entry."""
-        await self._feeds.send_feedback(request.name, _feedback(request))
+        await self._feeds.send_feedback(request.name, admin_requests.feedback(request))
         return list_admin_service_pb2.SendFeedFeedbackResponse()
 
 
-async def _chunks(requests: AsyncIterator[list_admin_service_pb2.StageRequest]) -> AsyncIterator[bytes]:
+async def _chunks(
+    requests: AsyncIterator[list_admin_service_pb2.StageRequest], digest_is_stated: bool
+) -> AsyncIterator[bytes]:
+    """The bytes of a delivery.
+
+    gRPC ends the requests of a call that the caller gave up, or whose connection broke, as it ends those of one that is
+    whole, and only a moment later cancels it: what was on its way may be half a list, and would remove the other half.
+
+    Raises:
+        HashmatchError: with DELIVERY_INCOMPLETE if neither a SHA-256 nor an end says that this is all.
+
+    """
+    ended = False
     async for request in requests:
-        if request.WhichOneof("part") != "chunk":
-            raise invalid_field("chunk", "only chunks may follow the header")
+        part = request.WhichOneof("part")
+        if ended or part not in ("chunk", "end"):
+            raise invalid_field("chunk", "only chunks may follow the header, and nothing the end")
+        if part == "end":
+            ended = True
+            continue
         if len(request.chunk) > MAXIMUM_CHUNK:
             raise invalid_field("chunk", f"at most {MAXIMUM_CHUNK} bytes")
         yield request.chunk
-
-
-def _delivery_header(message: list_admin_service_pb2.StageHeader, staged_by: str) -> DeliveryHeader:
-    check_list_id(message.list_id)
-    try:
-        mode = DeliveryMode(message.mode)
-    except ValueError:
-        raise invalid_field("header.mode", "say whether the delivery is full or incremental") from None
-    return DeliveryHeader(
-        list_id=message.list_id,
-        format=message.format,
-        mode=mode,
-        staged_by=staged_by,
-        as_of=messages.seconds_of(message.as_of) if message.HasField("as_of") else 0.0,
-        label=message.label,
-        scheme=message.scheme,
-        jurisdiction=message.jurisdiction,
-        profile=message.profile,
-        file_name=message.file_name,
-        declared_records=message.declared_records if message.HasField("declared_records") else None,
-        validate_only=message.validate_only,
-        request_id=message.request_id,
-        delivery_sha256=message.delivery_sha256,
-    )
-
-
-def _definition(message: list_service_pb2.ListDefinition) -> ListDefinition:
-    try:
-        nature = ListNature(message.nature)
-    except ValueError:
-        raise invalid_field("definition.nature", "say what the list is about") from None
-    return ListDefinition(
-        list_id=message.list_id,
-        body=message.body,
-        title=message.title,
-        nature=nature,
-        scheme=message.scheme,
-        jurisdiction=message.jurisdiction,
-        max_age=messages.seconds_of(message.max_age),
-        maximum_distance=message.maximum_distance if message.HasField("maximum_distance") else None,
-    )
-
-
-def _feedback(request: list_admin_service_pb2.SendFeedFeedbackRequest) -> Feedback:
-    try:
-        opinion = FeedbackOpinion(request.opinion)
-    except ValueError:
-        raise invalid_field("opinion", "say whether the body is right") from None
-    algorithm = None
-    if request.HasField("hash"):
-        try:
-            algorithm = Algorithm(request.hash.algorithm)
-        except ValueError:
-            raise invalid_field("hash.algorithm", "unspecified or unknown") from None
-    if len(request.source_key) > MAXIMUM_SOURCE_KEY:
-        raise invalid_field("source_key", f"at most {MAXIMUM_SOURCE_KEY} characters")
-    return Feedback(opinion, request.source_key, algorithm, request.hash.value, request.reason_id, tuple(request.tags))
-
-
-def _hashes(found: Iterable[common_pb2.Hash]) -> list[EntryHash]:
-    hashes = []
-    for index, each in enumerate(found):
-        if index >= MAXIMUM_HASHES:
-            raise invalid_field("hashes", f"at most {MAXIMUM_HASHES}")
-        try:
-            algorithm = Algorithm(each.algorithm)
-        except ValueError:
-            raise invalid_field(f"hashes[{index}].algorithm", "unspecified or unknown") from None
-        if algorithm not in SERVED_ALGORITHMS:
-            raise HashmatchError(ErrorReason.ALGORITHM_NOT_SERVED, f"{algorithm.title} is not searched by this server")
-        if len(each.value) != algorithm.digest_size:
-            raise invalid_field(f"hashes[{index}].value", f"{algorithm.title} has {algorithm.digest_size} bytes")
-        hashes.append((int(algorithm), each.value))
-    return hashes
+    if not (ended or digest_is_stated):
+        raise HashmatchError(
+            ErrorReason.DELIVERY_INCOMPLETE,
+            "the delivery ended without a word: state its SHA-256 in the header, or send an end after its last chunk",
+        )

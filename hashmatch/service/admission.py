@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashmatch.model.errors import ErrorReason, HashmatchError
-from hashmatch.service.config import ServerSection
+from hashmatch.service.config_serving import ServerSection
 from hashmatch.service.metrics import Metrics
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hashmatch.index.exact_filter import HOLDING_LOCK
-from hashmatch.index.refresher import Refresher, Served
+from hashmatch.index.refresher import Served, SnapshotFollower
 from hashmatch.index.snapshot import LoadedList, Snapshot
-from hashmatch.matching.findings import Finding
+from hashmatch.matching.findings import Finding, ItemAnswer
 from hashmatch.matching.scope import Scope, View, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.classification import classification_map
@@ -21,8 +22,11 @@ from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import match_messages, messages
 from hashmatch.service.daily_counts import DailyCounts
+from hashmatch.service.match_messages import EncodedSnapshot
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.permissions import Permissions
+from hashmatch.store.loop_reads import LoopReads
+from hashmatch.store.supply import Supply
 from hashmatch.v1 import common_pb2
 
 A = TypeVar("A", covariant=True)
@@ -34,8 +38,10 @@ PROBE_ON_LOOP = HOLDING_LOCK
 _SAME_MOMENT = 0.05
 _MAXIMUM_VIEWS = 256
 _MAXIMUM_OPINIONS = 10_000
+_MAXIMUM_ENCODED = 10_000
 # The share of the time to the deadline that the store may take; the rest is for saying that it took too long.
 _PATIENCE = 0.8
+_FOREVER = math.inf
 
 
 class Question(Protocol[A]):
@@ -49,9 +55,8 @@ class Question(Protocol[A]):
         """The answer without asking the store: what the filters let through is NOT_DETERMINED."""
         ...
 
-    @property
-    def needs_store(self) -> bool:
-        """Whether `confirm` may wait."""
+    def needs_store(self, supply: Supply) -> bool:
+        """Whether `confirm` would wait; it tells `supply` which blocks would change that."""
         ...
 
 
@@ -59,16 +64,24 @@ class Answering:
     """What every matching call shares: the snapshot in use, threads for waiting, and the counts."""
 
     def __init__(
-        self, refresher: Refresher, clock: Clock, metrics: Metrics, daily: DailyCounts, *, threads: int
+        self,
+        refresher: SnapshotFollower,
+        clock: Clock,
+        metrics: Metrics,
+        daily: DailyCounts,
+        *,
+        threads: int,
+        reads: LoopReads | None = None,
     ) -> None:
+        """A few blocks are read by `reads` where it is given, and can; everything else waits on `threads`."""
         self.refresher = refresher
+        self._reads = reads
         self._daily = daily
         self.clock = clock
         self.metrics = metrics
         self.permissions = Permissions(clock)
         self._views: dict[Scope, View] = {}
-        self._infos: dict[tuple[Hashable, ...], tuple[Served, float, common_pb2.SnapshotInfo]] = {}
-        self._encoded_info: tuple[common_pb2.SnapshotInfo | None, bytes] = (None, b"")
+        self._infos: dict[tuple[Hashable, ...], tuple[Served, float, EncodedSnapshot]] = {}
         self._opinions_of: Snapshot | None = None
         self._opinions: dict[tuple[Opinion, bool, bool], common_pb2.Opinion] = {}
         self._map = classification_map()
@@ -103,8 +116,8 @@ class Answering:
         made = self._views[scope] = view(served.snapshot, scope, now=now, doubts=doubts, seen=seen)
         return made
 
-    def snapshot_info(self, served: Served, view: View) -> common_pb2.SnapshotInfo:
-        """What an answer is given from. Answers of nearly the same moment share one message: do not change it."""
+    def encoded_snapshot(self, served: Served, view: View) -> EncodedSnapshot:
+        """What an answer is given from. Answers of nearly the same moment share it."""
         lists_asked = (view.scope.list_ids, view.scope.natures, view.scope.permission)
         known = self._infos.get(lists_asked)
         if known is not None and known[0] is served and 0 <= view.now - known[1] < _SAME_MOMENT:
@@ -112,16 +125,9 @@ class Answering:
         if len(self._infos) >= _MAXIMUM_VIEWS:
             self._infos.clear()
         seen = self.permissions.visibility(served.snapshot, view.scope.permission)
-        info = messages.snapshot_info(served, seen, view.lists.values(), view.now)
+        info = EncodedSnapshot.of(messages.snapshot_info(served, seen, view.lists.values(), view.now))
         self._infos[lists_asked] = (served, view.now, info)
         return info
-
-    def encoded_snapshot(self, served: Served, view: View) -> bytes:
-        """The same for BulkMatch."""
-        info = self.snapshot_info(served, view)
-        if self._encoded_info[0] is not info:
-            self._encoded_info = (info, match_messages.encoded_snapshot(info))
-        return self._encoded_info[1]
 
     def encoded_finding(self, view: View, finding: Finding, doubts: tuple[Cause, ...]) -> bytes:
         """A finding for BulkMatch. One that hashes share is encoded once for each view."""
@@ -129,11 +135,26 @@ class Answering:
         key = (id(finding), doubts)
         known = view.encoded.get(key)
         if known is None:
-            if len(view.encoded) >= _MAXIMUM_OPINIONS:
-                view.encoded.clear()
             encoded = match_messages.encoded_finding(finding, doubts, partial(self.opinions, view))
-            known = view.encoded[key] = (finding, encoded)
+            known = self._keep(view, key, finding, encoded)
         return known[1]
+
+    def encoded_answer(self, view: View, answer: ItemAnswer) -> bytes:
+        """The answer for an item, for BatchMatch. One that items share is encoded once for each view."""
+        known = view.encoded.get(id(answer))
+        if known is None:
+            encoded = match_messages.encoded_answer(answer, partial(self.opinions, view))
+            known = self._keep(view, id(answer), answer, encoded)
+        return known[1]
+
+    @staticmethod
+    def _keep(
+        view: View, key: Hashable, meant: Finding | ItemAnswer, encoded: bytes
+    ) -> tuple[Finding | ItemAnswer, bytes]:
+        if len(view.encoded) >= _MAXIMUM_ENCODED:
+            view.encoded.clear()
+        view.encoded[key] = (meant, encoded)
+        return view.encoded[key]
 
     async def run(self, work: Callable[[], _Answer]) -> _Answer:
         """Run work that blocks on a thread."""
@@ -141,7 +162,7 @@ class Answering:
 
     async def confirm(self, question: Question[_Answer], deadline: float | None) -> _Answer:
         """Settle a question, by `deadline` on the monotonic clock at the latest."""
-        if not question.needs_store:
+        if not await self._needs_thread(question, deadline):
             return question.confirm()
         waiting = asyncio.get_running_loop().run_in_executor(self._threads, question.confirm)
         if deadline is None:
@@ -150,6 +171,21 @@ class Answering:
             return await asyncio.wait_for(waiting, max(0.0, deadline - self.clock.monotonic()) * _PATIENCE)
         except TimeoutError:
             return question.give_up()
+
+    async def _needs_thread(self, question: Question[Any], deadline: float | None) -> bool:
+        """Whether a question has to wait for more than a few blocks of the store, which it gets here."""
+        supply = Supply()
+        # Once for each segment of the longest chain at most: what one segment lacks is looked for in the one before.
+        while question.needs_store(supply):
+            keys = supply.wanted_keys
+            if not keys or self._reads is None:
+                return True
+            left = _FOREVER if deadline is None else (deadline - self.clock.monotonic()) * _PATIENCE
+            values = await self._reads.get_many(keys, left)
+            if values is None:
+                return True
+            supply.bring(values)
+        return False
 
     def opinions(self, view: View, found: Iterable[Opinion]) -> list[common_pb2.Opinion]:
         """Opinions as messages. Those that hashes share are made once for each snapshot: do not change them."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from hashmatch.columns.placement import Words, as_words, packed_digests, placed_by
 from hashmatch.model.access import DISTINCT, HITS, PROBING, RATE, Budget, Client
-from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.algorithms import PERCEPTUAL_ALGORITHMS, Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.counts import day_of, seconds_left_of_day
 from hashmatch.model.errors import ErrorReason, HashmatchError
@@ -89,8 +89,13 @@ class Budgets:
         self._accounts: dict[str, _Account] = {}
         self._away = False
 
-    async def admit(self, client: Client | None, asked: Mapping[Algorithm, bytes | memoryview]) -> None:
+    async def admit(
+        self, client: Client | None, asked: Mapping[Algorithm, bytes | memoryview], frames: bytes = b""
+    ) -> None:
         """Take what a batch asks for, packed by algorithm, out of the client's budget.
+
+        `frames` are codes that stand for the videos in it, one for each: those of one video are like one another, and
+        whoever probes with videos does so with many.
 
         Raises `HashmatchError` BUDGET_EXHAUSTED if there is not enough.
         """
@@ -98,10 +103,11 @@ class Budgets:
             return
         account = self._account(client)
         amount = sum(len(packed) // algorithm.digest_size for algorithm, packed in asked.items())
-        account.dirty = True
         if self._is_blind(account) or (account.rate and account.tokens < 1):
             # It goes on when the caller goes away: what was counted must not be lost on the way to the store.
             await asyncio.shield(asyncio.ensure_future(self._settle(client.name, account)))
+        # What is spent from here on is in no settlement yet.
+        account.dirty = True
         if account.rate:
             if account.tokens < 1:
                 raise self._exhausted(client.name, account, RATE, max(account.wait, _SHORTEST_WAIT))
@@ -111,8 +117,9 @@ class Budgets:
             hashes = packed_digests(packed, algorithm.digest_size)
             if account.budget.distinct_hashes_per_day is not None:
                 account.sketch.add(as_words(placed_by(algorithm, hashes)))
-            if algorithm is Algorithm.PDQ and account.budget.near_duplicates is not None:
-                self._look_for_probing(client.name, account, as_words(hashes))
+        if account.budget.near_duplicates is not None and not PERCEPTUAL_ALGORITHMS.isdisjoint(asked):
+            codes = packed_digests(bytes(asked.get(Algorithm.PDQ, b"")) + frames, Algorithm.PDQ.digest_size)
+            self._look_for_probing(client.name, account, as_words(codes))
         limit = account.budget.distinct_hashes_per_day
         if limit is not None and account.sketch.estimate > limit:
             raise self._exhausted(client.name, account, DISTINCT, self._left_of_day())
@@ -120,15 +127,17 @@ class Budgets:
     def spend_hits(self, client: Client | None, hits: int) -> None:
         """Take the hits of an answer out of the budget before it is given.
 
-        Raises `HashmatchError` BUDGET_EXHAUSTED, and takes nothing, if they are more than what is left.
+        Raises `HashmatchError` BUDGET_EXHAUSTED if they are more than what is left, and takes that: whoever asks about
+        one more than is left, and is refused, has learnt that all of them match.
         """
         if client is None or not hits or client.budget.hits_per_day is None:
             return
         account = self._account(client)
-        if account.hits + account.unsettled_hits + hits > client.budget.hits_per_day:
-            raise self._exhausted(client.name, account, HITS, self._left_of_day())
-        account.unsettled_hits += hits
+        left = max(0, client.budget.hits_per_day - account.hits - account.unsettled_hits)
+        account.unsettled_hits += min(hits, left)
         account.dirty = True
+        if hits > left:
+            raise self._exhausted(client.name, account, HITS, self._left_of_day())
 
     async def run(self) -> None:
         """Settle in the background until cancelled; then settle once more, and give back what was not spent."""
@@ -145,13 +154,15 @@ class Budgets:
             # Somebody has to find out that the store is back.
             dirty = list(self._accounts.items())[:1]
         for name, account in dirty:
-            await self._settle(name, account)
+            # Cancelled on the way, it would be told once more at the end.
+            await asyncio.shield(asyncio.ensure_future(self._settle(name, account)))
 
     async def _give_back(self) -> None:
         for name, account in self._accounts.items():
-            told = self._settlement(account, -account.tokens, 0.0, account.sketch.take_raised(REGISTERS))
-            with contextlib.suppress(StoreUnavailableError):
-                await asyncio.to_thread(self._store.settle, name, told)
+            async with account.settling:
+                told = self._settlement(account, -account.tokens, 0.0, account.sketch.take_raised(REGISTERS))
+                with contextlib.suppress(StoreUnavailableError):
+                    await asyncio.to_thread(self._store.settle, name, told)
 
     async def _settle(self, name: str, account: _Account) -> None:
         """Tell the store what was spent, and be told what others did. Whoever comes meanwhile waits for the same."""
@@ -196,13 +207,15 @@ class Budgets:
         account.wait = settled.wait
         account.filled_at = None
         account.unsettled_hits -= told.hits
-        account.version = settled.version
-        account.hits = settled.hits
-        if settled.sketch is not None:
-            others = np.zeros(REGISTERS, np.uint8)
-            found = np.frombuffer(settled.sketch[:REGISTERS], np.uint8)
-            others[: len(found)] = found
-            account.sketch.merge(others)
+        # Where the day has turned meanwhile, the rest is of the day before.
+        if told.day == account.day:
+            account.version = settled.version
+            account.hits = settled.hits
+            if settled.sketch is not None:
+                others = np.zeros(REGISTERS, np.uint8)
+                found = np.frombuffer(settled.sketch[:REGISTERS], np.uint8)
+                others[: len(found)] = found
+                account.sketch.merge(others)
         account.pause_to_tell = max(0.0, account.pause_to_tell - told.pause_seconds)
         if settled.pause:
             account.paused_until = max(account.paused_until, self._clock.monotonic() + settled.pause)

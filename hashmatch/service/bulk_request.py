@@ -18,13 +18,18 @@ _DIGESTS = match_service_pb2.HashColumn.DIGESTS_FIELD_NUMBER
 
 
 class BulkRequest(NamedTuple):
-    """A request: like the message, with the digests as they arrived. `scope` is None if it was not given."""
+    """A request: like the message, with the digests as they arrived. `scope` is None if it was not given.
+
+    `sent` is the whole message as it was sent.
+    """
 
     sequence: int
     algorithm: int
     digests: bytes | memoryview
     qualities: bytes
     scope: match_service_pb2.MatchScope | None
+    want_receipt: bool = False
+    sent: bytes = b""
 
 
 def decode_bulk_request(data: bytes) -> BulkRequest:
@@ -41,7 +46,7 @@ def decode_bulk_request(data: bytes) -> BulkRequest:
         column = match_service_pb2.HashColumn.FromString(column_rest)
         digests = memoryview(data)[start + digests_start : start + digests_end]
     scope = message.scope if message.HasField("scope") else None
-    return BulkRequest(message.sequence, column.algorithm, digests, column.qualities, scope)
+    return BulkRequest(message.sequence, column.algorithm, digests, column.qualities, scope, message.want_receipt, data)
 
 
 def _cut(data: memoryview, wanted: int) -> tuple[int, int, bytes]:

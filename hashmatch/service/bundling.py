@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hashmatch.ingest.bundling import bundle_of
 from hashmatch.service.config import Config
-from hashmatch.service.secrets import sealing_secret
+from hashmatch.service.secrets import sealing_secrets
 from hashmatch.service.store_access import store_access
 from hashmatch.store.embedded import EmbeddedValkey
 
@@ -29,7 +29,7 @@ def export_bundle(config: Config, list_id: str, target: Path) -> int:
             valkey = EmbeddedValkey(data_dir)
             ending.callback(valkey.stop)
             url = valkey.start()
-        store = store_access(config, url, sealing_secret(config, data_dir)).open()
+        store = store_access(config, url, sealing_secrets(config, data_dir)).open()
         ending.callback(store.close)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

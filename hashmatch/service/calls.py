@@ -19,6 +19,7 @@ class Call:
 
     request_id: str
     started: float
+    method: str = ""
     deadline: float | None = None
     caller: Caller = NOBODY
     notes: dict[str, Note] = field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 gRPC asks for them at every handshake. Then the files are looked at, and if they have changed they are read and checked
 as a whole: what does not fit together, is expired or cannot be read is refused, and the certificates before stay in
-use. So files may be replaced one after the other, by whatever tool, and no restart is needed. Connections that are open
-stay as they are; a caller whose certificate has expired meanwhile is refused by `identity`.
+use; what could not be read is tried again at the next handshake. So files may be replaced one after the other, by
+whatever tool, and no restart is needed. Connections that are open stay as they are; a caller whose certificate has
+expired meanwhile is refused by `identity`.
 """
 
 from __future__ import annotations
@@ -31,13 +32,18 @@ class CertificateFiles:
     key: Path
     authorities: Path
 
-    def state(self) -> tuple[tuple[int, int, int], ...]:
+    def state(self) -> tuple[tuple[int, ...], ...]:
         """What differs once a file was replaced or written to. Raises `CertificateError`."""
         try:
             found = [file.stat() for file in (self.chain, self.key, self.authorities)]
         except OSError as error:
             raise CertificateError(f"cannot read {error.filename}: {error.strerror}") from error
-        return tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in found)
+        # The time of the inode as well: a key that could not be read is mended by a change of its mode alone.
+        return tuple((each.st_ino, each.st_mtime_ns, each.st_ctime_ns, each.st_size) for each in found)
+
+    def read(self) -> tuple[bytes, bytes, bytes]:
+        """The chain, its key and the authorities. Raises `CertificateError`."""
+        return _read(self.chain), _read(self.key), _read(self.authorities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,8 @@ class Certificates:
         self._lock = threading.Lock()
         self._reloads = metrics.certificate_reloads
         self._seen = files.state()
-        self._loaded = load(files, clock.now())
+        self._unreadable = ""
+        self._loaded = checked(files, files.read(), clock.now())
         metrics.certificate_expiry.labels(listener).set_function(lambda: self._loaded.expires_at)
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -87,12 +94,19 @@ class Certificates:
                 state = self._files.state()
                 if state == self._seen:
                     return None
-                # Remembered also if they are no good: they are looked at again once they change again.
-                self._seen = state
-                self._loaded = load(self._files, self._clock.now())
+                read = self._files.read()
             except CertificateError as error:
-                self._reloads.labels(self._listener, "refused").inc()
-                self._logger.error(Event.CERTIFICATES_REFUSED, listener=self._listener, why=str(error))
+                # Tried again at every handshake, and told once.
+                before, self._unreadable = self._unreadable, str(error)
+                if self._unreadable != before:
+                    self._refuse(self._unreadable)
+                return None
+            # Remembered also if they are no good: they are looked at again once they change again.
+            self._seen, self._unreadable = state, ""
+            try:
+                self._loaded = checked(self._files, read, self._clock.now())
+            except CertificateError as error:
+                self._refuse(str(error))
                 return None
             self._reloads.labels(self._listener, "loaded").inc()
             self._logger.info(
@@ -100,10 +114,14 @@ class Certificates:
             )
             return _configuration(self._loaded)
 
+    def _refuse(self, why: str) -> None:
+        self._reloads.labels(self._listener, "refused").inc()
+        self._logger.error(Event.CERTIFICATES_REFUSED, listener=self._listener, why=why)
 
-def load(files: CertificateFiles, now: float) -> Loaded:
-    """Read and check certificates. Raises `CertificateError`."""
-    chain, key, authorities = (_read(file) for file in (files.chain, files.key, files.authorities))
+
+def checked(files: CertificateFiles, read: tuple[bytes, bytes, bytes], now: float) -> Loaded:
+    """What was read of the files, if it fits together. Raises `CertificateError`."""
+    chain, key, authorities = read
     certificates = certificates_in(chain, files.chain)
     certificates_in(authorities, files.authorities)
     try:

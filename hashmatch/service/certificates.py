@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from hashmatch.service.config import TlsSection
+from hashmatch.service.config_serving import TlsSection
 
 
 class CertificateError(Exception):

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
+from hashmatch.service.addresses import mask_url
 from hashmatch.service.config_loader import Setting, flag
 
 # Flags for what is most often set by hand; every other setting goes through --set.
 _DIRECT = {
     "listen": ("server.listen", "ADDRESS", "where matching listens (HOST:PORT or unix:PATH)"),
     "admin_listen": ("server.admin_listen", "ADDRESS", 'where administration listens; "" disables it'),
+    "workers": ("server.workers", "N", "how many processes answer"),
     "data_dir": ("server.data_dir", "DIRECTORY", "what this server keeps itself"),
     "store_url": ("store.url", "URL", "the Redis or Valkey to use; without one, an embedded Valkey is started"),
     "metrics_listen": ("metrics.listen", "ADDRESS", 'where /metrics, /healthz and /readyz are; "" disables them'),
     "log_level": ("logs.level", "LEVEL", "debug, info, warning or error"),
     "log_format": ("logs.format", "FORMAT", "json or console"),
 }
+
+_URL = re.compile(r"[a-z]+://\S+")
 
 _DESCRIPTION = """\
 Answers whether hashes are on a vetted list. Without arguments it serves on loopback with an embedded Valkey.
@@ -31,12 +37,19 @@ exit status: 0 done or healthy, 1 failed or not healthy, 2 wrong usage or config
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes what it does not understand without the passwords in it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_URL.sub(lambda url: mask_url(url[0]), message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser. Its result has `command`: serve, config-show, config-reference, keygen, bundle-export, healthcheck.
 
     With keygen it also has `file`, with bundle-export `list_id` and `file`.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="hashmatch-server",
         description=_DESCRIPTION,
         epilog=_EPILOGUE,
@@ -84,9 +97,7 @@ def flag_settings(arguments: argparse.Namespace) -> Iterator[Setting]:
         yield flag(text)
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: str, text: str
-) -> argparse.ArgumentParser:
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, command: str, text: str) -> _Parser:
     parser = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.", allow_abbrev=False)
     parser.set_defaults(command=command)
     return parser

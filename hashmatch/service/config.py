@@ -1,4 +1,4 @@
-"""What an operator can set: one frozen type a section, with defaults, ranges and descriptions.
+"""The whole configuration: one frozen type a section, with defaults, ranges and descriptions.
 
 The descriptions are the only reference there is: `docs/configuration.md` and `hashmatch-server config reference` are
 made of them. Ranges stand with the fields; what involves several fields is in `config_problems`. Secrets are never
@@ -7,425 +7,27 @@ values here, only the paths of the files that hold them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from msgspec import Meta, Struct
-
-from hashmatch.service.addresses import mask_url
-
-KIB = 1 << 10
-MIB = 1 << 20
-GIB = 1 << 30
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the configuration."""
-
-
-class ServerSection(Section, frozen=True, kw_only=True):
-    """Where the server listens and how much it takes on."""
-
-    listen: Annotated[
-        str, Meta(description="Where MatchService and ListService listen: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.")
-    ] = "127.0.0.1:50051"
-    admin_listen: Annotated[
-        str,
-        Meta(description="Where ListAdminService listens, apart from the others. Empty disables administration."),
-    ] = "127.0.0.1:50052"
-    data_dir: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            description="The directory for what this server keeps itself: the embedded store, the generated sealing "
-            "key, the highest epoch seen. Created with mode 0700.",
-        ),
-    ] = "./hashmatch-data"
-    reflection: Annotated[bool, Meta(description="Whether gRPC reflection tells the contract to callers.")] = True
-    grace_seconds: Annotated[
-        float,
-        Meta(ge=0, le=600, description="How long calls in progress may take to finish after SIGTERM."),
-    ] = 10.0
-    maximum_message_bytes: Annotated[
-        int,
-        Meta(
-            ge=2 * MIB,
-            le=256 * MIB,
-            description="The largest request. gRPC itself refuses a larger one with RESOURCE_EXHAUSTED, before any "
-            "code of ours sees it, so that the refusal carries no ErrorInfo and no request id.",
-        ),
-    ] = 16 * MIB
-    maximum_concurrent_requests: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=65_536,
-            description="How many unary calls a listener works on at once. More are refused with OVERLOADED.",
-        ),
-    ] = 256
-    maximum_concurrent_streams: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=65_536,
-            description="How many streaming calls a listener keeps open at once, counted apart because a subscription "
-            "can stay for days. More are refused with OVERLOADED.",
-        ),
-    ] = 256
-    maximum_share_per_caller: Annotated[
-        float,
-        Meta(
-            gt=0,
-            le=1,
-            description="The share of either limit that one caller may hold, so that one cannot starve the others.",
-        ),
-    ] = 0.5
-    maximum_calls_per_connection: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=65_536,
-            description="How many calls a client may have open on one connection (HTTP/2's concurrent streams). "
-            "Further ones wait in the client.",
-        ),
-    ] = 128
-    overload_retry_seconds: Annotated[
-        float,
-        Meta(ge=0.01, le=60, description="When a caller that was refused with OVERLOADED is told to come back."),
-    ] = 0.5
-    require_deadline: Annotated[
-        bool, Meta(description="Whether a unary call without a deadline is refused. Streaming calls never need one.")
-    ] = True
-    maximum_batch_items: Annotated[
-        int,
-        Meta(ge=1, le=1_000, description="The most items in a BatchMatch request; the contract's own limit is 1,000."),
-    ] = 1_000
-    maximum_bulk_digests: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=100_000,
-            description="The most digests in a BulkMatch request; the contract's own limit is 100,000.",
-        ),
-    ] = 100_000
-
-
-class TlsSection(Section, frozen=True, kw_only=True):
-    """Mutual TLS. All empty means plaintext, which is refused unless both listeners are on loopback or unix sockets."""
-
-    certificate_file: Annotated[str, Meta(description="The server's certificate chain, PEM.")] = ""
-    key_file: Annotated[str, Meta(description="The private key of the certificate, PEM.")] = ""
-    client_ca_file: Annotated[
-        str,
-        Meta(
-            description="The authorities whose clients may connect, PEM. A client is known by the one URI in its "
-            "certificate's subject alternative name."
-        ),
-    ] = ""
-    admin_client_ca_file: Annotated[
-        str,
-        Meta(description="The authorities whose clients may connect to `server.admin_listen`; empty means the same."),
-    ] = ""
-
-
-class AccessSection(Section, frozen=True, kw_only=True):
-    """Who may call which listener, by the URI in the client's certificate, whatever the policy says.
-
-    Needs TLS: without it nobody's identity is proven. What a caller may see is for the policy to say.
-    """
-
-    matching: Annotated[
-        tuple[str, ...],
-        Meta(description="Who may call MatchService and ListService. Empty means everybody whom the listener admits."),
-    ] = ()
-    administration: Annotated[
-        tuple[str, ...],
-        Meta(description="Who may call ListAdminService. Empty means everybody whom the listener admits."),
-    ] = ()
-
-
-class StoreSection(Section, frozen=True, kw_only=True):
-    """Redis or Valkey, where sealed lists are kept."""
-
-    url: Annotated[
-        str,
-        Meta(
-            description="The store, for example `rediss://store.internal:6379/0`. Empty starts an embedded Valkey in "
-            "`server.data_dir`. It must not contain a password.",
-        ),
-    ] = ""
-    namespace: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
-            description="The prefix of every key, so that deployments can share a store.",
-        ),
-    ] = "hashmatch"
-    connect_timeout: Annotated[
-        float, Meta(ge=0.01, le=60, description="Seconds to wait for a connection to the store.")
-    ] = 1.0
-    operation_timeout: Annotated[
-        float, Meta(ge=0.01, le=60, description="Seconds to wait for an answer of the store while matching.")
-    ] = 1.0
-    maximum_connections: Annotated[
-        int, Meta(ge=2, le=1_024, description="How many connections to the store a server opens.")
-    ] = 16
-    poll_interval: Annotated[
-        float,
-        Meta(
-            ge=0.01,
-            le=60,
-            description="Seconds between looks at the manifest. It bounds how late a change that was not notified is "
-            "seen: keep it below one second.",
-        ),
-    ] = 0.25
-    archive: Annotated[
-        bool,
-        Meta(
-            description="Whether a server with administration keeps sealed copies of what it publishes in "
-            "`server.data_dir`, from which it restores a store that lost data. Costs the disk what the store holds."
-        ),
-    ] = True
-    username: Annotated[str, Meta(description="The ACL user of the store; needs `store.password_file`.")] = ""
-    password_file: Annotated[str, Meta(description="The file that holds the store's password.")] = ""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether this server runs its own store."""
-        return not self.url
-
-    def __repr__(self) -> str:
-        values = {name: getattr(self, name) for name in self.__struct_fields__}
-        values["url"] = mask_url(self.url)
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
-
-
-class SealingSection(Section, frozen=True, kw_only=True):
-    """The key under which everything in the store is sealed."""
-
-    key_file: Annotated[
-        str,
-        Meta(
-            description="The file that holds the sealing key, made by `hashmatch-server keygen`. Empty generates one "
-            "in `server.data_dir`, which is allowed with the embedded store only."
-        ),
-    ] = ""
-
-
-class MatchingSection(Section, frozen=True, kw_only=True):
-    """How questions are answered."""
-
-    blocks: Annotated[
-        Literal["store", "resident"],
-        Meta(
-            description="Where possible matches are confirmed: `store` reads sealed blocks through a cache, `resident` "
-            "keeps all of them in memory (about 40 bytes an entry) and does not need the store to answer."
-        ),
-    ] = "store"
-    block_cache_bytes: Annotated[
-        int, Meta(ge=0, le=1 << 40, description='The size of the cache of blocks, for `matching.blocks = "store"`.')
-    ] = 256 * MIB
-    maximum_unconfirmed_seconds: Annotated[
-        float,
-        Meta(
-            ge=1,
-            le=86_400,
-            description="How long a server answers on without seeing in the store that its snapshot is the current "
-            "one. After that, what would be negative is NOT_DETERMINED.",
-        ),
-    ] = 900.0
-    maximum_distance: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=31,
-            description="The largest Hamming distance at which a PDQ code counts as near; a list may state a smaller "
-            "one. 0 for equality alone.",
-        ),
-    ] = 31
-    minimum_quality: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=100,
-            description="PDQ codes that come with a lower quality are not searched: NOT_DETERMINED, LOW_QUALITY.",
-        ),
-    ] = 50
-    photodna_maximum_distance: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_000_000,
-            description="The largest squared Euclidean distance at which a PhotoDNA value counts as near. 0 for "
-            "equality alone; otherwise every listed value is kept in memory (144 bytes) and compared.",
-        ),
-    ] = 0
-    search_work_limit: Annotated[
-        int,
-        Meta(
-            ge=1_000,
-            le=1 << 40,
-            description="How many listed values may be compared in the search for one. A value that would take more is "
-            "NOT_DETERMINED, WORK_LIMIT: it lies where the lists are full of near duplicates.",
-        ),
-    ] = 5_000_000
-    maximum_near_values: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            description="Of how many listed values near one the opinions are looked up, nearest first. Where there are "
-            "more, the answer says so with WORK_LIMIT beside what was found.",
-        ),
-    ] = 1_000
-
-
-class VettingSection(Section, frozen=True, kw_only=True):
-    """What a delivery must fulfil before it is served."""
-
-    approvals_required: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=10,
-            description="How many people other than the one who staged must approve. Every answer states it, and fewer "
-            "than two is shown as a relaxed policy.",
-        ),
-    ] = 2
-    maximum_removed_fraction: Annotated[
-        float, Meta(ge=0, le=1, description="The largest share of a list that a delivery may remove unremarked.")
-    ] = 0.1
-    maximum_added_fraction: Annotated[
-        float,
-        Meta(ge=0, le=1_000, description="The most that a delivery may add unremarked, as a share of the list."),
-    ] = 0.5
-    maximum_quarantined_fraction: Annotated[
-        float, Meta(ge=0, le=1, description="The largest share of a delivery that may be unsound.")
-    ] = 0.01
-    maximum_superseded_fraction: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1,
-            description="The largest share of a delivery that it may replace itself, by later states of entries with "
-            "the same key; judged from 1,000 fingerprints on.",
-        ),
-    ] = 0.1
-    maximum_known_good_hashes: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1 << 40,
-            description="How many hashes of a delivery may be in known-good corpora without being suppressed.",
-        ),
-    ] = 0
-    maximum_suppressed_hashes: Annotated[
-        int, Meta(ge=0, le=1 << 40, description="How many suppressed hashes a delivery may add to its list.")
-    ] = 0
-    maximum_returned_entries: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1 << 40,
-            description="How many hashes and entries that were withdrawn at the body's word a delivery may bring back.",
-        ),
-    ] = 0
-    maximum_disputed_fraction: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1,
-            description="The largest share of other lists' comparable opinions that may dispute a delivery's; judged "
-            "from 1,000 such opinions on.",
-        ),
-    ] = 0.5
-    maximum_near_duplicate_fraction: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=1,
-            description="The largest share of a delivery's PDQ codes that may have a near duplicate; judged from 1,000 "
-            "codes on.",
-        ),
-    ] = 0.5
-    maximum_delivery_bytes: Annotated[
-        int, Meta(ge=1, le=1 << 40, description="The largest delivery that is taken in.")
-    ] = 8 * GIB
-    retained_generations: Annotated[
-        int, Meta(ge=1, le=100, description="How many earlier generations of a list stay for a roll back.")
-    ] = 3
-    clock_skew_seconds: Annotated[
-        float, Meta(ge=0, le=86_400, description="How far in the future a delivery's date may lie.")
-    ] = 300.0
-
-
-class FeedsSection(Section, frozen=True, kw_only=True):
-    """Where deliveries are pulled from. A server with administration runs the feeds; several share the work."""
-
-    file: Annotated[
-        str,
-        Meta(description="The TOML file that defines the feeds; see `docs/feeds.md`. Empty means that there are none."),
-    ] = ""
-
-
-class MetricsSection(Section, frozen=True, kw_only=True):
-    """The HTTP listener for Prometheus and probes."""
-
-    listen: Annotated[
-        str,
-        Meta(
-            description="Where `/metrics`, `/healthz`, `/readyz`, `/startupz` and the page `/status` are: "
-            "`HOST:PORT`. Plain HTTP, and it tells the names and sizes of lists and the settings: keep it off public "
-            "networks. Empty disables it."
-        ),
-    ] = "127.0.0.1:9464"
-
-
-class CountsSection(Section, frozen=True, kw_only=True):
-    """Daily counts, for reports: how many hashes were asked about and matched, by list and algorithm. Never which."""
-
-    enabled: Annotated[
-        bool, Meta(description="Whether they are kept. Each server puts its own into the store, sealed.")
-    ] = True
-    flush_seconds: Annotated[
-        float,
-        Meta(
-            ge=1, le=3_600, description="How often they are kept: what a server that is killed counted since is lost."
-        ),
-    ] = 60.0
-    retention_days: Annotated[
-        int,
-        Meta(
-            ge=40,
-            le=36_500,
-            description="How long a server with administration keeps them in `server.data_dir`, where it copies those "
-            "of all servers. The store keeps them for 40 days.",
-        ),
-    ] = 1_830
-
-
-class BudgetsSection(Section, frozen=True, kw_only=True):
-    """Budgets, which the policy states for each client; they are spent by all servers together."""
-
-    settle_interval: Annotated[
-        float,
-        Meta(
-            ge=0.05,
-            le=60,
-            description="Seconds between settlements with the store. What other servers answered since the last one a "
-            "server does not know of: it bounds how far a client can overshoot.",
-        ),
-    ] = 0.5
-
-
-class LogsSection(Section, frozen=True, kw_only=True):
-    """The log, one line an event, on standard error."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="The least severe level that is written.")
-    ] = "info"
-    format: Annotated[
-        Literal["json", "console"], Meta(description="One JSON object a line, or text for a person at a terminal.")
-    ] = "json"
+from hashmatch.service.config_duties import (
+    ApprovalsSection,
+    AuditSection,
+    BudgetsSection,
+    CountsSection,
+    FeedsSection,
+    FloodsSection,
+    LogsSection,
+    MetricsSection,
+    ProofSection,
+    VettingSection,
+)
+from hashmatch.service.config_section import Section
+from hashmatch.service.config_serving import (
+    AccessSection,
+    MatchingSection,
+    SealingSection,
+    ServerSection,
+    StoreSection,
+    TlsSection,
+)
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -438,8 +40,24 @@ class Config(Section, frozen=True, kw_only=True):
     sealing: SealingSection = SealingSection()
     matching: MatchingSection = MatchingSection()
     vetting: VettingSection = VettingSection()
+    approvals: ApprovalsSection = ApprovalsSection()
     feeds: FeedsSection = FeedsSection()
     metrics: MetricsSection = MetricsSection()
     counts: CountsSection = CountsSection()
     budgets: BudgetsSection = BudgetsSection()
+    floods: FloodsSection = FloodsSection()
+    audit: AuditSection = AuditSection()
+    proof: ProofSection = ProofSection()
     logs: LogsSection = LogsSection()
+
+    @property
+    def refuses_excessive_rights(self) -> bool:
+        """Whether a server must not serve whose user of the store may do too much."""
+        rights = self.store.excessive_rights
+        return rights == "refuse" or (rights == "auto" and bool(self.tls.certificate_file))
+
+    @property
+    def signatures_required(self) -> bool:
+        """Whether approvals must be signed."""
+        signatures = self.approvals.signatures
+        return signatures == "required" or (signatures == "auto" and bool(self.tls.certificate_file))

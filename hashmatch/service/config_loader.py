@@ -32,6 +32,7 @@ _CLIENT_VARIABLES = frozenset(
         "ADMIN_TARGET",
         "MATCH_TARGET",
         "OPERATOR",
+        "APPROVER_KEY",
         "CA_FILE",
         "CERT_FILE",
         "KEY_FILE",

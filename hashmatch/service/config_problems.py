@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hashmatch.service.addresses import AddressError, mask_url, parse_address
-from hashmatch.service.config import KIB, Config
+from hashmatch.service.addresses import UNIX_PREFIX, AddressError, mask_url, parse_address
+from hashmatch.service.config import Config
+from hashmatch.service.config_section import KIB
+from hashmatch.store.urls import StoreUrlError, parse_store_url
+from hashmatch.trust.checkpoints import is_name
 
 # The longest digest that BulkMatch takes, and what a message holds beside its column.
 _LARGEST_DIGEST = 144
 _MESSAGE_OVERHEAD = 64 * KIB
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 class Problem(NamedTuple):
@@ -27,12 +28,14 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _listener_problems(config)
     yield from _tls_problems(config)
     yield from _store_problems(config)
+    yield from _sealing_problems(config)
     needed = config.server.maximum_bulk_digests * _LARGEST_DIGEST + _MESSAGE_OVERHEAD
     if config.server.maximum_message_bytes < needed:
         yield Problem(
             "server.maximum_message_bytes",
             f"must be at least {needed} for server.maximum_bulk_digests of {_LARGEST_DIGEST} bytes each",
         )
+    yield from _proof_problems(config)
     if config.feeds.file and not config.server.admin_listen:
         yield Problem("feeds.file", "needs server.admin_listen: a server without administration takes in nothing")
     if config.matching.maximum_unconfirmed_seconds <= config.store.poll_interval:
@@ -46,6 +49,8 @@ def _listener_problems(config: Config) -> Iterator[Problem]:
         listeners["server.admin_listen"] = config.server.admin_listen
     if config.metrics.listen:
         listeners["metrics.listen"] = config.metrics.listen
+    if config.server.workers > 1 and config.server.listen.startswith(UNIX_PREFIX):
+        yield Problem("server.workers", "more than one cannot share a unix socket: listen on HOST:PORT")
     taken: dict[str, str] = {}
     for key, text in listeners.items():
         try:
@@ -85,6 +90,25 @@ def _tls_problems(config: Config) -> Iterator[Problem]:
             yield Problem(f"access.{name}", "needs TLS: without it nobody's identity is proven")
 
 
+def _sealing_problems(config: Config) -> Iterator[Problem]:
+    sealing = config.sealing
+    files = [file for file in (sealing.key_file, sealing.next_key_file, *sealing.old_key_files) if file]
+    if len(set(files)) < len(files):
+        yield Problem("sealing.old_key_files", "names a key that is in use, or one twice")
+
+
+def _proof_problems(config: Config) -> Iterator[Problem]:
+    proof = config.proof
+    if proof.key_file and not proof.name:
+        yield Problem("proof.name", "is required with proof.key_file")
+    if proof.name and not is_name(proof.name):
+        yield Problem("proof.name", "must have neither spaces nor +")
+    if proof.name and not proof.key_file:
+        yield Problem("proof.name", "is of no use without proof.key_file")
+    if proof.receipts == "always" and not proof.key_file:
+        yield Problem("proof.receipts", "needs proof.key_file, with which receipts are signed")
+
+
 def _store_problems(config: Config) -> Iterator[Problem]:
     store = config.store
     if store.embedded:
@@ -92,8 +116,10 @@ def _store_problems(config: Config) -> Iterator[Problem]:
             if getattr(store, name):
                 yield Problem(f"store.{name}", "is of no use with the embedded store")
         return
-    if not _SCHEME.match(store.url):
-        yield Problem("store.url", "expected a URL, for example redis://localhost:6379/0")
+    try:
+        parse_store_url(mask_url(store.url))
+    except StoreUrlError as error:
+        yield Problem("store.url", str(error))
     if mask_url(store.url) != store.url:
         yield Problem("store.url", f"{mask_url(store.url)} has a password: put it into store.password_file")
     if store.username and not store.password_file:

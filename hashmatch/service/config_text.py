@@ -12,7 +12,7 @@ from hashmatch.service.config_schema import known_settings, section_description,
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `hashmatch-server config reference` from the types in hashmatch/service/config.py. Do not edit. -->
+<!-- Made by `hashmatch-server config reference` from the types in hashmatch/service/config*.py. Do not edit. -->
 
 A setting comes from the first of these that gives it:
 

@@ -13,7 +13,7 @@ from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.counts import UNKNOWN_ALGORITHM, Count, Counts, day_of, seconds_left_of_day
 from hashmatch.model.verdicts import Verdict
-from hashmatch.service.config import CountsSection
+from hashmatch.service.config_duties import CountsSection
 from hashmatch.service.logs import Event, get_logger
 from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.store.counts import KEPT_DAYS, CountError, CountFiles, CountStore

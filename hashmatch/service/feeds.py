@@ -101,6 +101,7 @@ class Feeds:
         followers = [asyncio.create_task(self._follow(feed)) for feed in self._feeds.values()]
         try:
             await asyncio.gather(*followers)
+            # Without feeds there is nobody to wait for.
             await asyncio.Event().wait()
         finally:
             ending = [*followers, *self._rounds]
@@ -152,23 +153,31 @@ class Feeds:
     # ---- the schedule
 
     async def _follow(self, feed: FeedDefinition) -> None:
+        """Look after one feed for ever: whatever happens to it, it goes on, and so do the others."""
         told = ""
         while True:
             try:
-                report = await self.report(feed.name)
-                self._metrics.show_feed(feed.name, report.status, report.checkpoint, waiting=bool(report.waiting))
-                due = report.left_behind if report.waiting else self._clock.now() >= report.due_at
-                if due and not report.running:
-                    with contextlib.suppress(HashmatchError):
-                        # Somebody else may have been faster.
-                        await self._run(feed)
+                await self._look_after(feed)
                 told = ""
-            except HashmatchError as error:
+            except Exception as error:  # noqa: BLE001  whoever let it out would end all feeds of the server
+                if isinstance(error, HashmatchError):
+                    reason, why = str(error.reason), error.message
+                else:
+                    reason, why = str(FeedFailure.INTERNAL), type(error).__name__
                 # The store is away, which others say too: once is enough.
-                if error.message != told:
-                    told = error.message
-                    self._logger.warning(Event.FEED_FAILED, feed=feed.name, reason=str(error.reason), why=told)
+                if why != told:
+                    told = why
+                    self._logger.warning(Event.FEED_FAILED, feed=feed.name, reason=reason, why=why)
             await asyncio.sleep(_LOOK_INTERVAL)
+
+    async def _look_after(self, feed: FeedDefinition) -> None:
+        report = await self.report(feed.name)
+        self._metrics.show_feed(feed.name, report.status, report.checkpoint, waiting=bool(report.waiting))
+        due = report.left_behind if report.waiting else self._clock.now() >= report.due_at
+        if due and not report.running:
+            with contextlib.suppress(HashmatchError):
+                # Somebody else may have been faster.
+                await self._run(feed)
 
     def _due_at(self, feed: FeedDefinition, status: FeedStatus) -> float:
         if not status.failures:
@@ -234,6 +243,10 @@ class Feeds:
             status = self._failed(before, status, FeedError(FeedFailure.NOT_STAGED, refused.message))
         except _STORE_ERRORS as unavailable:
             status = self._failed(before, status, FeedError(FeedFailure.STORE, str(unavailable)))
+        except Exception as unforeseen:  # noqa: BLE001  whatever ends a round is told, and the next one comes
+            # By its name alone: a message that nobody foresaw may quote what the body sent.
+            what = f"an error that was not foreseen: {type(unforeseen).__name__}"
+            status = self._failed(before, status, FeedError(FeedFailure.INTERNAL, what))
         self._tell(status)
         if status.outcome is FeedOutcome.WAITING:
             return status
@@ -264,6 +277,11 @@ class Feeds:
                     staging = await self._importer.stage(current.header, chunks, current.checkpoint)
             finally:
                 self._count(feed, client, current)
+        try:
+            current.check_parsed(staging.report.records)
+        except FeedError as lost:
+            await asyncio.to_thread(self._publisher.discard, staging.staging_id, feed.actor, lost.detail)
+            raise
         await asyncio.to_thread(self._discard_others, feed, staging)
         self._metrics.stagings.labels("staged").inc()
         for count in staging.report.quarantine:

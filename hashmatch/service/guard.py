@@ -33,7 +33,7 @@ from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service.admission import Admission, ListenerAdmission
 from hashmatch.service.call_metrics import MethodMetrics
-from hashmatch.service.calls import Call, Note, enter_call
+from hashmatch.service.calls import Call, Note, current_call, enter_call
 from hashmatch.service.identity import AccessRules, IdentitySource
 from hashmatch.service.logs import Event
 from hashmatch.service.metrics import Metrics
@@ -140,6 +140,7 @@ class _Method:
     def __init__(self, guard: Guard, service: str, name: str, handler: Handler) -> None:
         self.path = f"/{service}/{name}"
         self._service = service
+        self._name = name
         self._guard = guard
         self._behaviour, grpc_type = _behaviour_of(handler)
         self._generates = inspect.isasyncgenfunction(self._behaviour)
@@ -190,11 +191,13 @@ class _Method:
             return
         async with aclosing(self._behaviour(request, context)) as responses:
             async for response in responses:
+                self._check_caller()
                 await context.write(response)
                 self._metrics.sent += 1
 
     async def _requests(self, messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for message in messages:
+            self._check_caller()
             yield self._decoded(message)
 
     def _decoded(self, message: bytes) -> Any:
@@ -207,7 +210,7 @@ class _Method:
             raise HashmatchError(ErrorReason.INVALID_FIELD, "the request is not a message of this method") from None
 
     async def _guarded(self, context: Context, work: Callable[[], Awaitable[Any]]) -> Any:
-        call = Call(request_id=_request_id(context), started=self._guard._clock.monotonic())
+        call = Call(_request_id(context), self._guard._clock.monotonic(), self._name)
         enter_call(call)
         context.set_trailing_metadata(((REQUEST_ID_METADATA, call.request_id),))
         self._metrics.started += 1
@@ -236,6 +239,10 @@ class _Method:
         except HashmatchError as error:
             code, reason = code_of(error.reason).name, str(error.reason)
             await _abort(context, call, error)
+        except grpc.aio.InternalError:
+            # What writing to a caller raises whose connection broke at that moment: nobody is left to be told.
+            code = "CANCELLED"
+            await _abort(context, call, HashmatchError(ErrorReason.NOT_SERVING, "the server dropped this call"))
         except Exception as error:  # noqa: BLE001  gRPC would send the text of it to the caller
             self._log_failure(call, error)
             code, reason = "INTERNAL", str(ErrorReason.INTERNAL)
@@ -259,6 +266,10 @@ class _Method:
         self._guard._access.check(call.caller, self._service)
         if remaining is None and self._needs_deadline:
             raise HashmatchError(ErrorReason.DEADLINE_REQUIRED, "set a deadline on this call")
+
+    def _check_caller(self) -> None:
+        """Raise `HashmatchError` IDENTITY_MISSING if the caller's identity has expired since the call began."""
+        current_call().caller.check(self._guard._clock.now())
 
     def _log_failure(self, call: Call, error: BaseException) -> None:
         self._guard._logger.error(Event.RPC_FAILED, method=self.path, request_id=call.request_id, exc_info=error)

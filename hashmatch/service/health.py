@@ -165,7 +165,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """Tell how a service is, now and at every change. Services are never added, so an unknown one stays unknown."""
         if not self._health.knows(request.service):
             yield health_pb2.HealthCheckResponse(status=_SERVICE_UNKNOWN)
-            await asyncio.Event().wait()
+            # For as long as anybody is told anything.
+            async for _ in self._health.watch(""):
+                pass
+            return
         async for serving in self._health.watch(request.service):
             yield _response(serving)
 

@@ -9,9 +9,10 @@ Without TLS, which the configuration allows on loopback and unix sockets only, n
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -35,10 +36,22 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. `authenticated` is False where the name is only what the caller says of itself."""
+    """Who calls. `authenticated` is False where the name is only what the caller says of itself.
+
+    `expires_at`, in seconds since 1970, is when it is no longer the caller's.
+    """
 
     name: str
     authenticated: bool
+    expires_at: float = field(default=math.inf, compare=False)
+
+    def check(self, now: float) -> None:
+        """Raise `HashmatchError` IDENTITY_MISSING if it has expired."""
+        if now >= self.expires_at:
+            raise _missing("the client certificate has expired; connect anew with a valid one")
+
+
+_ANYBODY = Caller(ANONYMOUS, authenticated=False)
 
 
 class IdentitySource(Protocol):
@@ -52,12 +65,13 @@ class IdentitySource(Protocol):
 class CertificateIdentity:
     """Identity from the client's certificate, which gRPC verified in the handshake.
 
-    A connection may outlive the certificate that opened it: its calls are refused from the moment it expires.
+    A connection may outlive the certificate that opened it, and so may a stream: from the moment it expires calls are
+    refused, and the guard ends streams.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[bytes, tuple[Caller, float]] = {}
+        self._known: dict[bytes, Caller] = {}
 
     def caller(self, context: Context) -> Caller:
         """Who makes this call. Raises `HashmatchError` IDENTITY_MISSING."""
@@ -69,10 +83,8 @@ class CertificateIdentity:
             while len(self._known) >= _REMEMBERED_CERTIFICATES:
                 del self._known[next(iter(self._known))]
             self._known[pem] = known
-        caller, expires_at = known
-        if self._clock.now() >= expires_at:
-            raise _missing("the client certificate has expired; connect anew with a valid one")
-        return caller
+        known.check(self._clock.now())
+        return known
 
 
 class LoopbackIdentity:
@@ -89,14 +101,11 @@ class LoopbackIdentity:
                 if not isinstance(value, str) or not _OPERATOR_NAME.fullmatch(value):
                     raise _missing(f"{OPERATOR_METADATA} must have 1 to 63 characters of a-z 0-9 . _ -")
                 return Caller(f"loopback:{value}", authenticated=False)
-        return Caller(ANONYMOUS, authenticated=False)
+        return _ANYBODY
 
 
-def caller_in_certificate(pem: bytes) -> tuple[Caller, float]:
-    """The caller that a certificate names, and when it expires, in seconds since 1970.
-
-    Raises `HashmatchError` IDENTITY_MISSING.
-    """
+def caller_in_certificate(pem: bytes) -> Caller:
+    """The caller that a certificate names. Raises `HashmatchError` IDENTITY_MISSING."""
     if not pem:
         raise _missing("the connection has no client certificate")
     try:
@@ -112,7 +121,7 @@ def caller_in_certificate(pem: bytes) -> tuple[Caller, float]:
     name = uris[0]
     if not name or len(name) > _MAXIMUM_NAME or not (name.isascii() and name.isprintable()) or " " in name:
         raise _missing("the URI in the client certificate is malformed")
-    return Caller(name, authenticated=True), certificate.not_valid_after_utc.timestamp()
+    return Caller(name, authenticated=True, expires_at=certificate.not_valid_after_utc.timestamp())
 
 
 class AccessRules:

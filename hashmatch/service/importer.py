@@ -13,10 +13,13 @@ from structlog.typing import FilteringBoundLogger
 
 from hashmatch.ingest.staging import CheckpointAtEnd, DeliveryHeader, Stager, no_checkpoint
 from hashmatch.ingest.worker import StagingOutcome, StagingTask, StoreAccess, frame
+from hashmatch.model.decoding import UNREADABLE
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.vetting import VettingPolicy
 from hashmatch.service.logs import Event
 from hashmatch.store.stagings import Staging
+
+_OUTCOME_READER = msgspec.msgpack.Decoder(StagingOutcome)
 
 # A delivery up to this size is staged sooner than a process starts.
 SMALL_DELIVERY_BYTES = 2 << 20
@@ -58,9 +61,11 @@ class Importer:
             await asyncio.to_thread(self._stager.check, header)
             bounded = self._bounded(chunks)
             first: list[bytes] = []
+            size = 0
             async for chunk in bounded:
                 first.append(chunk)
-                if sum(map(len, first)) > SMALL_DELIVERY_BYTES:
+                size += len(chunk)
+                if size > SMALL_DELIVERY_BYTES:
                     outcome = await self._in_process(task, first, bounded, checkpoint)
                     break
             else:
@@ -107,8 +112,16 @@ class Importer:
                 process.kill()
             await asyncio.shield(asyncio.to_thread(_bury, process))
         if process.returncode != 0 or len(output) < len(frame(b"")):
-            raise HashmatchError(ErrorReason.INTERNAL, "the importer failed; the log has more")
-        return msgspec.msgpack.decode(output[len(frame(b"")) :], type=StagingOutcome)
+            self._logger.error(Event.IMPORTER_FAILED, list_id=task.header.list_id, status=process.returncode)
+            raise _failed()
+        try:
+            outcome = _OUTCOME_READER.decode(output[len(frame(b"")) :])
+        except UNREADABLE as error:
+            raise HashmatchError(ErrorReason.INTERNAL, "what the importer says cannot be read") from error
+        if outcome.defect:
+            self._logger.error(Event.IMPORTER_FAILED, list_id=task.header.list_id, exception=outcome.defect)
+            raise _failed()
+        return outcome
 
     async def _converse(
         self,
@@ -136,6 +149,10 @@ class Importer:
         output = await asyncio.to_thread(process.stdout.read)
         await asyncio.to_thread(process.wait)
         return output
+
+
+def _failed() -> HashmatchError:
+    return HashmatchError(ErrorReason.INTERNAL, "the importer failed; the log has more")
 
 
 def _bury(process: subprocess.Popen[bytes]) -> None:

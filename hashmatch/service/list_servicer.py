@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from hashmatch.index.refresher import Refresher
+from hashmatch.index.refresher import SnapshotFollower
 from hashmatch.index.snapshot import LoadedList
 from hashmatch.matching.visibility import Visibility
 from hashmatch.model.clock import Clock
@@ -24,7 +24,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class ListServicer(list_service_pb2_grpc.ListServiceServicer):
     """Answers from the snapshot in use."""
 
-    def __init__(self, refresher: Refresher, permissions: Permissions, clock: Clock) -> None:
+    def __init__(self, refresher: SnapshotFollower, permissions: Permissions, clock: Clock) -> None:
         self._refresher = refresher
         self._permissions = permissions
         self._clock = clock
@@ -85,4 +85,6 @@ def definition_message(state: ListState) -> list_service_pb2.ListDefinition:
         jurisdiction=definition.jurisdiction,
         max_age=messages.duration(definition.max_age),
         maximum_distance=definition.maximum_distance,
+        minimum_asked_share=definition.minimum_asked_share,
+        minimum_listed_share=definition.minimum_listed_share,
     )

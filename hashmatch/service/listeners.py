@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,28 @@ from hashmatch.model.clock import Clock
 from hashmatch.service.addresses import parse_address
 from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.admission import ListenerAdmission
+from hashmatch.service.approval_servicer import ApprovalServicer
+from hashmatch.service.batch_request import decode_batch_request
 from hashmatch.service.bulk_request import decode_bulk_request
 from hashmatch.service.certificate_rotation import CertificateFiles, Certificates
 from hashmatch.service.certificates import CertificateError
 from hashmatch.service.config import Config
+from hashmatch.service.feedback_servicer import FeedbackAdminServicer
+from hashmatch.service.flood_servicer import FloodAdminServicer
 from hashmatch.service.guard import HEALTH_SERVICE, Guard
 from hashmatch.service.health import Health, HealthServicer
 from hashmatch.service.identity import AccessRules, CertificateIdentity, LoopbackIdentity
 from hashmatch.service.list_servicer import ListServicer
-from hashmatch.service.match_messages import encode_bulk_response
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.policy_servicer import PolicyAdminServicer
 from hashmatch.v1 import (
+    approval_service_pb2,
+    approval_service_pb2_grpc,
+    feedback_admin_service_pb2,
+    feedback_admin_service_pb2_grpc,
+    flood_admin_service_pb2,
+    flood_admin_service_pb2_grpc,
     list_admin_service_pb2,
     list_admin_service_pb2_grpc,
     list_service_pb2,
@@ -43,6 +53,9 @@ MATCH_SERVICE = match_service_pb2.DESCRIPTOR.services_by_name["MatchService"].fu
 LIST_SERVICE = list_service_pb2.DESCRIPTOR.services_by_name["ListService"].full_name
 ADMIN_SERVICE = list_admin_service_pb2.DESCRIPTOR.services_by_name["ListAdminService"].full_name
 POLICY_SERVICE = policy_admin_service_pb2.DESCRIPTOR.services_by_name["PolicyAdminService"].full_name
+APPROVAL_SERVICE = approval_service_pb2.DESCRIPTOR.services_by_name["ApprovalService"].full_name
+FEEDBACK_SERVICE = feedback_admin_service_pb2.DESCRIPTOR.services_by_name["FeedbackAdminService"].full_name
+FLOOD_SERVICE = flood_admin_service_pb2.DESCRIPTOR.services_by_name["FloodAdminService"].full_name
 
 # gRPC's own default of two minutes lets a silent peer hold a connection for that long.
 _HANDSHAKE_TIMEOUT_MS = 10_000
@@ -73,8 +86,10 @@ class Listeners:
         self._logger = logger
         self._running: list[Listener] = []
 
-    async def start_matching(self, matching: MatchServicer, lists: ListServicer) -> Listener:
-        """Serve MatchService and ListService. Raises `ListenError`."""
+    async def start_matching(
+        self, matching: MatchServicer, lists: ListServicer, *, shared_port: bool = False
+    ) -> Listener:
+        """Serve MatchService and ListService, with `shared_port` beside other processes. Raises `ListenError`."""
 
         def register(server: grpc.aio.Server) -> None:
             match_service_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
@@ -88,20 +103,31 @@ class Listeners:
             config.access.matching,
             config.tls.client_ca_file,
             register,
+            shared_port=shared_port,
         )
 
-    async def start_administration(self, administration: ListAdminServicer, policies: PolicyAdminServicer) -> Listener:
-        """Serve ListAdminService and PolicyAdminService. Raises `ListenError`."""
+    async def start_administration(
+        self,
+        administration: ListAdminServicer,
+        policies: PolicyAdminServicer,
+        approvals: ApprovalServicer,
+        feedback: FeedbackAdminServicer,
+        floods: FloodAdminServicer,
+    ) -> Listener:
+        """Serve the five services of administration. Raises `ListenError`."""
 
         def register(server: grpc.aio.Server) -> None:
             list_admin_service_pb2_grpc.add_ListAdminServiceServicer_to_server(administration, server)
             policy_admin_service_pb2_grpc.add_PolicyAdminServiceServicer_to_server(policies, server)
+            approval_service_pb2_grpc.add_ApprovalServiceServicer_to_server(approvals, server)
+            feedback_admin_service_pb2_grpc.add_FeedbackAdminServiceServicer_to_server(feedback, server)
+            flood_admin_service_pb2_grpc.add_FloodAdminServiceServicer_to_server(floods, server)
 
         config = self._config
         return await self._start(
             "administration",
             config.server.admin_listen,
-            (ADMIN_SERVICE, POLICY_SERVICE),
+            (ADMIN_SERVICE, POLICY_SERVICE, APPROVAL_SERVICE, FEEDBACK_SERVICE, FLOOD_SERVICE),
             config.access.administration,
             config.tls.admin_client_ca_file or config.tls.client_ca_file,
             register,
@@ -109,8 +135,8 @@ class Listeners:
 
     async def stop(self) -> None:
         """Take no more calls and let those in progress finish, within the configured grace."""
-        for listener in self._running:
-            await listener.server.stop(self._config.server.grace_seconds)
+        grace = self._config.server.grace_seconds
+        await asyncio.gather(*(listener.server.stop(grace) for listener in self._running))
 
     async def _start(
         self,
@@ -120,6 +146,8 @@ class Listeners:
         callers: Sequence[str],
         client_ca_file: str,
         register: Callable[[grpc.aio.Server], None],
+        *,
+        shared_port: bool = False,
     ) -> Listener:
         config = self._config
         plaintext = not config.tls.certificate_file
@@ -135,8 +163,11 @@ class Listeners:
             clock=self._clock,
             require_deadline=config.server.require_deadline,
             open_services=open_services,
-            decoders={f"/{MATCH_SERVICE}/BulkMatch": decode_bulk_request},
-            encoders={f"/{MATCH_SERVICE}/BulkMatch": encode_bulk_response},
+            decoders={
+                f"/{MATCH_SERVICE}/BatchMatch": decode_batch_request,
+                f"/{MATCH_SERVICE}/BulkMatch": decode_bulk_request,
+            },
+            encoders={f"/{MATCH_SERVICE}/BatchMatch": bytes, f"/{MATCH_SERVICE}/BulkMatch": bytes},
         )
         largest = config.server.maximum_message_bytes
         server = grpc.aio.server(
@@ -144,9 +175,12 @@ class Listeners:
                 ("grpc.max_receive_message_length", largest),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", config.server.maximum_calls_per_connection),
+                # It counts calls that have ended and are not yet cleared away, and with many at a time refuses new ones
+                # of a client that keeps to the limit, with UNAVAILABLE. Admission is what protects from too many.
+                ("grpc.http.overload_protection", 0),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
                 # By default a second server would silently share the port.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shared_port)),
             ],
         )
         guarded = guard.over(server)

@@ -10,6 +10,7 @@ Nothing here happens at import; `configure` is called once, by the composition r
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import re
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -43,12 +44,17 @@ class Event(enum.StrEnum):
     RPC_HANDLED = "rpc-handled"
     RPC_FAILED = "rpc-failed"
     HEALTH_CHANGED = "health-changed"
-    MONITORING_STARTED = "monitoring-started"
     SERVER_STARTED = "server-started"
     SERVER_STOPPED = "server-stopped"
+    TASK_DIED = "task-died"
+    PROCESS_STARTED = "process-started"
+    LINK_FAILED = "link-failed"
+    PROCESS_ENDED = "process-ended"
     SNAPSHOT_LOADED = "snapshot-loaded"
     STORE_STATE = "store-state"
+    STORE_RIGHTS = "store-rights"
     DELIVERY_STAGED = "delivery-staged"
+    IMPORTER_FAILED = "importer-failed"
     FEED_ROUND = "feed-round"
     FEED_FAILED = "feed-failed"
     MAINTENANCE_DONE = "maintenance-done"
@@ -56,21 +62,35 @@ class Event(enum.StrEnum):
     POLICY_RELAXED = "policy-relaxed"
     COUNTS_NOT_KEPT = "counts-not-kept"
     BUDGET_EXHAUSTED = "budget-exhausted"
+    MATCH_FLOOD = "match-flood"
     BUDGETS_UNSETTLED = "budgets-unsettled"
+    ANSWERS_NOT_RECORDED = "answers-not-recorded"
+    CHECKPOINT_NOT_SIGNED = "checkpoint-not-signed"
+    SIGNING_BEGUN = "signing-begun"
+    NOBODY_ENROLLED = "nobody-enrolled"
     NOBODY_AUTHENTICATED = "nobody-authenticated"
     CERTIFICATES_LOADED = "certificates-loaded"
     CERTIFICATES_REFUSED = "certificates-refused"
 
 
-def configure(*, level: str = "info", format: str = "json", stream: TextIO | None = None) -> None:  # noqa: A002
+def configure(
+    *,
+    level: str = "info",
+    format: str = "json",  # noqa: A002
+    stream: TextIO | None = None,
+    process: str = "",
+) -> None:
     """Send structlog, `logging` and warnings to `stream` (standard error by default) in one form.
 
-    `level` and `format` are those of the section `logs`. A second call replaces the first.
+    `level` and `format` are those of the section `logs`; `process` stands in every line if it is given. A second call
+    replaces the first.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
-    factory = structlog.WriteLoggerFactory(file=sys.stderr if stream is None else stream)
+    output = cast("TextIO", _Unfailing(sys.stderr if stream is None else stream))
+    factory = structlog.WriteLoggerFactory(file=output)
     chain: list[Callable[[WrappedLogger, str, EventDict], Any]] = [
         structlog.processors.add_log_level,
+        *([_named(process)] if process else []),
         structlog.processors.format_exc_info,
         redact,
         _timestamp,
@@ -144,6 +164,33 @@ def _redact_value(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
+class _Unfailing:
+    """A stream whose lines are lost where they cannot be written: on a disk that is full, or to a reader that has gone.
+
+    Whoever logs goes on. What it tells of must not fail because of the telling.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+def _named(process: str) -> Callable[[WrappedLogger, str, EventDict], EventDict]:
+    def name(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001
+        event["process"] = process
+        return event
+
+    return name
+
+
 def _timestamp(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001
     event["timestamp"] = datetime.now(UTC)
     return event
@@ -151,6 +198,10 @@ def _timestamp(logger: WrappedLogger, method: str, event: EventDict) -> EventDic
 
 def _json(logger: WrappedLogger, method: str, event: EventDict) -> str:  # noqa: ARG001
     return msgspec.json.encode(event).decode()
+
+
+# gRPC logs a traceback for every call that its peer ends in the middle.
+_LIBRARY = "grpc"
 
 
 class _StandardLibraryHandler(logging.Handler):
@@ -164,7 +215,12 @@ class _StandardLibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             level = record.levelname.lower()
-            line: Any = {"event": record.getMessage(), "logger": record.name, "exc_info": record.exc_info}
+            line: Any = {"event": record.getMessage(), "logger": record.name}
+            if record.name.split(".")[0] == _LIBRARY and record.exc_info:
+                # Where a call broke off inside of it helps nobody; what became of the call, its own line tells.
+                line["error"] = getattr(record.exc_info[0], "__name__", "")
+            else:
+                line["exc_info"] = record.exc_info
             for process in self._chain:
                 line = process(self._output, level, line)
             self._output.msg(line)

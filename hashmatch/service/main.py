@@ -10,35 +10,28 @@ import sys
 from collections.abc import Sequence
 
 import grpc
-import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from hashmatch.ingest.feeds.definition import FeedDefinitionError
+from hashmatch.model.clock import Clock
 from hashmatch.model.errors import HashmatchError
-from hashmatch.service import config_text, logs
+from hashmatch.service import config_text
 from hashmatch.service.bundling import export_bundle
 from hashmatch.service.command_line import build_parser, flag_settings
 from hashmatch.service.config import Config
 from hashmatch.service.config_loader import ConfigurationError, LoadedConfig, load
-from hashmatch.service.data_directory import DataDirectoryError
-from hashmatch.service.listeners import ListenError
+from hashmatch.service.process import DONE, FAILED, WRONG_USAGE, fail, leave_libraries_to_themselves, run
 from hashmatch.service.runner import Runner
 from hashmatch.service.secrets import SecretError
-from hashmatch.store.archive import ArchiveError
+from hashmatch.service.supervisor import Supervisor
 from hashmatch.store.connection import StoreUnavailableError
-from hashmatch.store.floor import FloorError
 from hashmatch.store.segments import StoreDamagedError
-from hashmatch.trust.audit import AuditError
-from hashmatch.trust.sealing import SealingKeyError, generate_key_file
+from hashmatch.trust.sealing import SealingKeyError, generate_key_file, load_key_file
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _PROBE_TIMEOUT = 3.0
-# Seconds after which a thread that wants the interpreter's lock asks for it.
-_SWITCH_INTERVAL = 0.001
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `hashmatch-server`; returns the exit status that its help states."""
+def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
+    """Run `hashmatch-server`; returns the exit status that its help states. `clock` is the machine's unless given."""
     arguments = build_parser().parse_args(argv)
     if arguments.command == "config-reference":
         sys.stdout.write(config_text.reference())
@@ -53,14 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     if arguments.command == "bundle-export":
         return _export(loaded, arguments)
+    if arguments.command == "serve":
+        return _serve(loaded, clock)
     return _COMMANDS[arguments.command](loaded)
 
 
 def _keygen(arguments: argparse.Namespace) -> int:
     try:
         generate_key_file(arguments.file)
+        made = load_key_file(arguments.file)
     except SealingKeyError as error:
-        return _fail(str(error))
+        return fail(str(error))
+    sys.stdout.write(f"{arguments.file}: key {made.key_id}\n")
     return DONE
 
 
@@ -68,7 +65,7 @@ def _export(loaded: LoadedConfig, arguments: argparse.Namespace) -> int:
     try:
         size = export_bundle(loaded.config, arguments.list_id, arguments.file)
     except FileExistsError:
-        return _fail(f"{arguments.file} exists")
+        return fail(f"{arguments.file} exists")
     except (
         HashmatchError,
         SealingKeyError,
@@ -77,7 +74,7 @@ def _export(loaded: LoadedConfig, arguments: argparse.Namespace) -> int:
         StoreDamagedError,
         OSError,
     ) as error:
-        return _fail(str(error))
+        return fail(str(error))
     sys.stdout.write(f"{arguments.file}: {size} bytes\n")
     return DONE
 
@@ -87,62 +84,35 @@ def _show(loaded: LoadedConfig) -> int:
     return DONE
 
 
-def _serve(loaded: LoadedConfig) -> int:
-    config = loaded.config
-    # Importers are started by fork and exec. gRPC's own care for forks is for those that go on without exec, and only
-    # warns here; it has to be told before the first of its objects is made.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-    # A thread that comes back from the store waits for the interpreter's lock while the event loop is busy, by default
-    # for five milliseconds: longer than the store takes.
-    sys.setswitchinterval(_SWITCH_INTERVAL)
-    logs.configure(level=config.logs.level, format=config.logs.format)
-    try:
-        uvloop.run(_run(config))
-    except (
-        FeedDefinitionError,
-        HashmatchError,
-        SealingKeyError,
-        SecretError,
-        FloorError,
-        ArchiveError,
-        AuditError,
-        ListenError,
-        DataDirectoryError,
-        OSError,
-    ) as error:
-        return _fail(str(error))
-    return DONE
+def _serve(loaded: LoadedConfig, clock: Clock | None) -> int:
+    return run(loaded.config, _run(loaded.config, clock))
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, clock: Clock | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = Runner(config)
-    await runner.start()
+    server = Runner(config, clock=clock) if config.server.workers == 1 else Supervisor(config, clock=clock)
+    await server.start()
+    leave_libraries_to_themselves()
     try:
         await stop.wait()
     finally:
-        await runner.stop()
+        await server.stop()
 
 
 def _healthcheck(loaded: LoadedConfig) -> int:
     config = loaded.config
     if config.tls.certificate_file:
-        return _fail("healthcheck asks without a client certificate; probe /readyz instead")
+        return fail("healthcheck asks without a client certificate; probe /readyz instead")
     with grpc.insecure_channel(config.server.listen) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
         except grpc.RpcError:
-            return _fail("the server does not answer")
+            return fail("the server does not answer")
     healthy = answer.status == health_pb2.HealthCheckResponse.SERVING
     sys.stdout.write("ready\n" if healthy else "not ready\n")
     return DONE if healthy else FAILED
 
 
-_COMMANDS = {"serve": _serve, "config-show": _show, "healthcheck": _healthcheck}
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"hashmatch-server: {message}\n")
-    return FAILED
+_COMMANDS = {"config-show": _show, "healthcheck": _healthcheck}

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hashmatch.matching.columns import ColumnAnswer
-from hashmatch.matching.findings import Finding
-from hashmatch.matching.items import ItemAnswer
+from hashmatch.matching.findings import Finding, ItemAnswer
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Cause, Verdict
 from hashmatch.service import messages
@@ -19,39 +18,41 @@ from hashmatch.v1 import common_pb2, match_service_pb2
 
 
 class BulkResponse(NamedTuple):
-    """An encoded `BulkMatchResponse`, and how many of its hashes match."""
+    """An encoded `BulkMatchResponse`, and how many of its hashes match and could not be determined."""
 
     data: bytes
     matches: int
-
-
-def encode_bulk_response(response: BulkResponse) -> bytes:
-    """What goes over the wire."""
-    return response.data
+    undetermined: int
 
 
 MakeOpinions = Callable[[Iterable[Opinion]], list[common_pb2.Opinion]]
 
 
 def batch_response(
-    request: match_service_pb2.BatchMatchRequest,
-    answers: list[ItemAnswer],
-    info: common_pb2.SnapshotInfo | None,
-    opinions: MakeOpinions,
-) -> match_service_pb2.BatchMatchResponse:
-    """The answer to a question about items."""
-    response = match_service_pb2.BatchMatchResponse(snapshot=info)
-    for item, answer in zip(request.items, answers, strict=True):
-        result = response.results.add(
-            reference=item.reference,
-            verdict=common_pb2.Verdict.ValueType(answer.verdict),
-            agreement=common_pb2.Agreement.ValueType(answer.agreement),
-        )
-        if answer.verdict is Verdict.MATCH:
-            result.natures.extend(messages.natures(answer.natures))
-        for asked, finding in zip(item.hashes, answer.findings, strict=True):
-            result.hashes.append(messages.hash_result(asked.algorithm, finding, opinions))
-    return response
+    references: Iterable[str], answers: Iterable[ItemAnswer], info: bytes, encoded: Callable[[ItemAnswer], bytes]
+) -> bytes:
+    """The encoded answer to a question about items. `info` is an `EncodedSnapshot.batch`."""
+    parts = []
+    for reference, answer in zip(references, answers, strict=True):
+        result = encoded(answer)
+        if reference:
+            result += submessage(match_service_pb2.ItemResult.REFERENCE_FIELD_NUMBER, reference.encode())
+        parts.append(submessage(match_service_pb2.BatchMatchResponse.RESULTS_FIELD_NUMBER, result))
+    parts.append(info)
+    return b"".join(parts)
+
+
+def encoded_answer(answer: ItemAnswer, opinions: MakeOpinions) -> bytes:
+    """The answer for an item as an encoded `ItemResult`, but for the caller's reference."""
+    return match_service_pb2.ItemResult(
+        verdict=common_pb2.Verdict.ValueType(answer.verdict),
+        agreement=common_pb2.Agreement.ValueType(answer.agreement),
+        hashes=[
+            messages.hash_result(algorithm, finding, opinions)
+            for algorithm, finding in zip(answer.algorithms, answer.findings, strict=True)
+        ],
+        natures=messages.natures(answer.natures) if answer.verdict is Verdict.MATCH else None,
+    ).SerializeToString()
 
 
 def all_undetermined(
@@ -60,10 +61,10 @@ def all_undetermined(
     causes: tuple[Cause, ...],
     info: bytes = b"",
 ) -> BulkResponse:
-    """The answer for a column of which nothing can be determined. `info` is an `encoded_snapshot`, or nothing."""
+    """The answer for a column of which nothing can be determined. `info` is an `EncodedSnapshot.bulk`, or nothing."""
     everything = match_service_pb2.UndeterminedRange(first=0, count=count, causes=messages.causes(causes))
     rest = match_service_pb2.BulkMatchResponse(sequence=sequence, count=count, undetermined=[everything])
-    return BulkResponse(rest.SerializeToString() + info, 0)
+    return BulkResponse(rest.SerializeToString() + info, 0, count)
 
 
 def bulk_response(
@@ -72,7 +73,7 @@ def bulk_response(
     info: bytes,
     encoded: Callable[[Finding, tuple[Cause, ...]], bytes],
 ) -> BulkResponse:
-    """The sparse answer for a column. `info` is an `encoded_snapshot`; `encoded` gives an `encoded_finding`."""
+    """The sparse answer for a column. `info` is an `EncodedSnapshot.bulk`; `encoded` gives an `encoded_finding`."""
     positions, numbers, found, distances = (
         answer.positions,
         answer.finding_numbers,
@@ -86,12 +87,13 @@ def bulk_response(
         distances = None if distances is None else distances[matched]
         used, numbers = np.unique(numbers[matched], return_inverse=True)
         found = tuple(found[number] for number in used.tolist())
+    runs = undetermined_runs(answer)
     rest = match_service_pb2.BulkMatchResponse(
         sequence=sequence,
         count=answer.count,
         undetermined=[
             match_service_pb2.UndeterminedRange(first=first, count=end - first, causes=messages.causes(causes))
-            for first, end, causes in undetermined_runs(answer)
+            for first, end, causes in runs
         ],
         distances=None if distances is None else distances.tolist(),
     )
@@ -102,7 +104,7 @@ def bulk_response(
         parts.append(packed_fixed32(match_service_pb2.BulkMatchResponse.MATCH_INDEXES_FIELD_NUMBER, positions))
         parts.append(packed_fixed32(match_service_pb2.BulkMatchResponse.FINDING_INDEXES_FIELD_NUMBER, numbers))
         parts += [encoded(finding, answer.doubts) for finding in found]
-    return BulkResponse(b"".join(parts), len(positions))
+    return BulkResponse(b"".join(parts), len(positions), sum(end - first for first, end, _ in runs))
 
 
 def encoded_finding(finding: Finding, doubts: tuple[Cause, ...], opinions: MakeOpinions) -> bytes:
@@ -116,9 +118,22 @@ def encoded_finding(finding: Finding, doubts: tuple[Cause, ...], opinions: MakeO
     return submessage(match_service_pb2.BulkMatchResponse.FINDINGS_FIELD_NUMBER, message.SerializeToString())
 
 
-def encoded_snapshot(info: common_pb2.SnapshotInfo) -> bytes:
-    """What an answer was given from as a part of an encoded `BulkMatchResponse`."""
-    return submessage(match_service_pb2.BulkMatchResponse.SNAPSHOT_FIELD_NUMBER, info.SerializeToString())
+class EncodedSnapshot(NamedTuple):
+    """What answers are given from, as a part of an encoded response of either call, and the epoch that it names."""
+
+    batch: bytes
+    bulk: bytes
+    epoch: int
+
+    @classmethod
+    def of(cls, info: common_pb2.SnapshotInfo) -> EncodedSnapshot:
+        """Encode it."""
+        data = info.SerializeToString()
+        return cls(
+            submessage(match_service_pb2.BatchMatchResponse.SNAPSHOT_FIELD_NUMBER, data),
+            submessage(match_service_pb2.BulkMatchResponse.SNAPSHOT_FIELD_NUMBER, data),
+            info.epoch,
+        )
 
 
 def undetermined_runs(answer: ColumnAnswer) -> list[tuple[int, int, tuple[Cause, ...]]]:

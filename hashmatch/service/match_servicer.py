@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -11,24 +13,38 @@ import numpy as np
 
 from hashmatch.index.refresher import Served
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.items import MAXIMUM_QUALITY, AskedHash, ItemAnswer, ItemsQuestion
-from hashmatch.matching.near import Nearness, NearQuestion, NearValues
+from hashmatch.matching.findings import ItemAnswer
+from hashmatch.matching.items import MAXIMUM_QUALITY, AskedHash, ItemsQuestion
+from hashmatch.matching.near import NearQuestion, NearValues
+from hashmatch.matching.nearness import NEARNESS
 from hashmatch.matching.scope import EVERYTHING, Scope, View
 from hashmatch.matching.visibility import Visibility
 from hashmatch.model.access import Client
-from hashmatch.model.algorithms import EXACT_ALGORITHMS, SERVED_ALGORITHMS, Algorithm
+from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import messages
 from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
+from hashmatch.service.attesting import Answer, Attesting
+from hashmatch.service.batch_request import BatchRequest
 from hashmatch.service.budgets import Budgets
 from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import annotate, current_call, tally
 from hashmatch.service.changes import Changes
-from hashmatch.service.match_messages import BulkResponse, all_undetermined, batch_response, bulk_response
+from hashmatch.service.feedback import FeedbackDesk
+from hashmatch.service.floods import FloodGuard
+from hashmatch.service.match_messages import (
+    all_undetermined,
+    batch_response,
+    bulk_response,
+    encoded_answer,
+)
 from hashmatch.service.permissions import narrowed
+from hashmatch.service.receipts import NOTHING
+from hashmatch.service.reporting import Reporting
 from hashmatch.service.searching import Searching
+from hashmatch.service.spending import admit_items, outcome_of
 from hashmatch.v1 import common_pb2, match_service_pb2, match_service_pb2_grpc
 
 MAXIMUM_HASHES_PER_ITEM = 16
@@ -45,7 +61,10 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         answering: Answering,
         searching: Searching,
         budgets: Budgets,
+        feedback: FeedbackDesk,
+        floods: FloodGuard,
         changes: Changes,
+        attesting: Attesting,
         *,
         maximum_items: int,
         maximum_digests: int,
@@ -53,52 +72,71 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         self._answering = answering
         self._searching = searching
         self._budgets = budgets
+        self._feedback = feedback
+        self._floods = floods
+        self._reporting = Reporting(answering, searching, budgets, feedback, attesting)
         self._changes = changes
+        self._attesting = attesting
         self._maximum_items = maximum_items
         self._maximum_digests = maximum_digests
 
-    async def BatchMatch(  # noqa: N802
+    async def BatchMatch(  # type: ignore[override]  # noqa: N802  (answers are written by hand)
         self,
-        request: match_service_pb2.BatchMatchRequest,
+        request: BatchRequest,
         context: Context,  # noqa: ARG002
-    ) -> match_service_pb2.BatchMatchResponse:
-        """Answer items."""
+    ) -> bytes:
+        """Answer items; returns an encoded `BatchMatchResponse`."""
+        signed = self._attesting.check(wanted=request.message.want_receipt)
+        answer = await self._batch(request.message)
+        return await self._attesting.batch(request.sent, answer, request.message.scope.purpose, signed=signed)
+
+    async def _batch(self, request: match_service_pb2.BatchMatchRequest) -> Answer:
         items = self._items_of(request)
-        stated = messages.scope_of(request.scope)
+        references = [item.reference for item in request.items]
+        stated = messages.scope_of(request.scope) if request.HasField("scope") else EVERYTHING
         served = self._answering.served
         client = self._client(served)
         scope = narrowed(stated, request.scope.purpose, client)
         view = self._answering.view(served, scope)
         if served is None or view is None:
-            answers = [
-                ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, (NO_SNAPSHOT,) * len(hashes)) for hashes in items
-            ]
-            return batch_response(request, answers, None, lambda _: [])
+            unanswered = batch_response(references, map(_without_snapshot, items), b"", _encoded_without_snapshot)
+            asked = sum(map(len, items))
+            return Answer(unanswered, asked, 0, asked)
         if client is not None:
-            await self._budgets.admit(client, _packed(items))
-        question = ItemsQuestion(view, items, self._nearness(scope))
+            await admit_items(self._budgets, client, items)
+        all_exact = _EXACT.issuperset({asked.algorithm for hashes in items for asked in hashes})
+        question = ItemsQuestion(
+            view, items, NEARNESS if all_exact else self._searching.nearness(current_call(), scope)
+        )
         if sum(map(len, items)) > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
         answers = await self._answering.confirm(question, current_call().deadline)
+        matches, undetermined = outcome_of(answers)
         if client is not None:
-            self._budgets.spend_hits(client, _hits(answers))
-        self._count_items(served, request, answers)
-        info = self._answering.snapshot_info(served, view)
-        return batch_response(request, answers, info, partial(self._answering.opinions, view))
+            self._budgets.spend_hits(client, matches)
+        # Nobody has to wait for the counts.
+        asyncio.get_running_loop().call_soon(self._count_items, served, question, answers)
+        info = self._answering.encoded_snapshot(served, view)
+        told = self._feedback.annotated(items, answers) if scope.permission.feedback else answers
+        data = batch_response(references, told, info.batch, partial(self._answering.encoded_answer, view))
+        return Answer(data, sum(map(len, items)), matches, undetermined, info.epoch, served.snapshot.manifest.epoch)
 
     async def BulkMatch(  # type: ignore[override]  # noqa: N802  (messages are read and written by hand)
         self,
         request_iterator: AsyncIterator[BulkRequest],
         context: Context,  # noqa: ARG002
-    ) -> AsyncIterator[BulkResponse]:
-        """Answer columns, one response for each request."""
-        scope, purpose = EVERYTHING, ""
+    ) -> AsyncIterator[bytes]:
+        """Answer columns, one encoded `BulkMatchResponse` for each request."""
+        scope, purpose, stated = EVERYTHING, "", NOTHING
         async for request in request_iterator:
+            signed = self._attesting.check(wanted=request.want_receipt)
             if request.scope is not None:
                 scope, purpose = messages.scope_of(request.scope), request.scope.purpose
-            yield await self._bulk(request, scope, purpose)
+                stated = self._attesting.scope_digest(request.sent)
+            answer = await self._bulk(request, scope, purpose)
+            yield await self._attesting.bulk(request.sent, stated, answer, purpose, signed=signed)
 
     async def GetSnapshot(  # noqa: N802
         self,
@@ -131,15 +169,21 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             )
             first, told = False, seen.epoch
 
+    async def ReportFeedback(  # noqa: N802
+        self,
+        request: match_service_pb2.ReportFeedbackRequest,
+        context: Context,  # noqa: ARG002
+    ) -> match_service_pb2.ReportFeedbackResponse:
+        """Keep what the caller says of matches, where they are matches."""
+        served = _must_be_served(self._answering.served)
+        return await self._reporting.report(request, served, self._client(served))
+
     def _visible(self, served: Served) -> Visibility:
         return self._answering.permissions.visible(served, current_call().caller)
 
     def _client(self, served: Served | None) -> Client | None:
         """Which client of the policy asks, as of now. Raises `HashmatchError` NOT_PERMITTED."""
         return None if served is None else self._answering.permissions.client(served, current_call().caller)
-
-    def _nearness(self, scope: Scope) -> Nearness:
-        return self._searching.nearness(current_call(), told=scope.permission.distances)
 
     def _snapshot_info(self, served: Served, seen: Visibility) -> common_pb2.SnapshotInfo:
         return messages.snapshot_info(served, seen, seen.lists.values(), self._answering.clock.now())
@@ -160,11 +204,11 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
                 raise invalid_field(f"items[{index}].hashes", f"1 to {MAXIMUM_HASHES_PER_ITEM}")
             if len(item.reference) > MAXIMUM_REFERENCE:
                 raise invalid_field(f"items[{index}].reference", f"at most {MAXIMUM_REFERENCE} characters")
-            items.append([_asked(asked) for asked in item.hashes])
+            items.append([messages.asked_hash(asked) for asked in item.hashes])
         annotate(items=len(items))
         return items
 
-    async def _bulk(self, request: BulkRequest, stated: Scope, purpose: str) -> BulkResponse:
+    async def _bulk(self, request: BulkRequest, stated: Scope, purpose: str) -> Answer:
         algorithm, count = self._column_of(request.algorithm, len(request.digests))
         _check_qualities(algorithm, request.qualities, count)
         served = self._answering.served
@@ -172,10 +216,14 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         scope = narrowed(stated, purpose, client)
         view = self._answering.view(served, scope)
         if served is None or view is None:
-            return all_undetermined(request.sequence, count, NO_SNAPSHOT.causes)
-        if algorithm not in SERVED_ALGORITHMS:
+            return Answer(all_undetermined(request.sequence, count, NO_SNAPSHOT.causes).data, count, 0, count)
+        store_epoch = served.snapshot.manifest.epoch
+        if algorithm is Algorithm.VPDQ:
+            # Which frames of a column are of one video nothing says.
             unserved = (Cause(UndeterminedReason.ALGORITHM_NOT_SERVED),)
-            return all_undetermined(request.sequence, count, unserved, self._answering.encoded_snapshot(served, view))
+            info = self._answering.encoded_snapshot(served, view)
+            unanswered = all_undetermined(request.sequence, count, unserved, info.bulk)
+            return Answer(unanswered.data, count, 0, count, info.epoch, store_epoch)
         if client is not None and not client.budget.is_unlimited:
             await self._budgets.admit(client, {algorithm: request.digests})
         question = self._column_question(view, algorithm, request)
@@ -185,17 +233,17 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             question.probe()
         answer = await self._answering.confirm(question, current_call().deadline)
         info = self._answering.encoded_snapshot(served, view)
-        response = bulk_response(request.sequence, answer, info, partial(self._answering.encoded_finding, view))
+        response = bulk_response(request.sequence, answer, info.bulk, partial(self._answering.encoded_finding, view))
         if client is not None:
             self._budgets.spend_hits(client, response.matches)
         self._count_column(served, view, algorithm, answer, response.matches)
-        return response
+        return Answer(response.data, count, response.matches, response.undetermined, info.epoch, store_epoch)
 
     def _column_question(self, view: View, algorithm: Algorithm, request: BulkRequest) -> ColumnQuestion | NearQuestion:
         if algorithm in EXACT_ALGORITHMS:
             return ColumnQuestion(view, algorithm, request.digests)
         values = NearValues.of_column(algorithm, request.digests, request.qualities)
-        return NearQuestion(view, algorithm, values, self._nearness(view.scope))
+        return NearQuestion(view, algorithm, values, self._searching.nearness(current_call(), view.scope))
 
     def _column_of(self, asked: int, size: int) -> tuple[Algorithm, int]:
         """The algorithm of a column of `size` bytes, and how many digests that makes. Raises `HashmatchError`."""
@@ -224,23 +272,19 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
             )
         return algorithm, count
 
-    def _count_items(
-        self, served: Served, request: match_service_pb2.BatchMatchRequest, answers: list[ItemAnswer]
-    ) -> None:
+    def _count_items(self, served: Served, question: ItemsQuestion, answers: list[ItemAnswer]) -> None:
+        # Answers are shared, so that what they are is known by which they are.
+        shared = {id(answer): answer for answer in answers}
         matches = 0
-        # Findings are shared, so that what they are is known by which they are.
-        shared: dict[tuple[int, int], list[Any]] = {}
-        for item, answer in zip(request.items, answers, strict=True):
-            matches += answer.verdict is Verdict.MATCH
-            for asked, finding in zip(item.hashes, answer.findings, strict=True):
-                key = (asked.algorithm, id(finding))
-                if key in shared:
-                    shared[key][1] += 1
-                else:
-                    shared[key] = [finding, 1]
-        for (algorithm, _), (finding, amount) in shared.items():
-            self._answering.count(served, _KNOWN.get(algorithm), finding, amount)
+        for number, amount in Counter(map(id, answers)).items():
+            answer = shared[number]
+            matches += amount if answer.verdict is Verdict.MATCH else 0
+            for algorithm, finding in zip(answer.algorithms, answer.findings, strict=True):
+                self._answering.count(served, _KNOWN.get(algorithm), finding, amount)
         annotate(matches=matches)
+        if matches:
+            for exact_or_near, column in question.answered.items():
+                self._floods.observe(served, exact_or_near, column)
 
     def _count_column(
         self, served: Served, view: View, algorithm: Algorithm, answer: ColumnAnswer, matches: int
@@ -257,34 +301,21 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         counts.candidates += answer.candidates
         counts.false_alarms += answer.candidates - len(answer.positions)
         tally(batches=1, hashes=answer.count, matches=matches)
+        if matches:
+            self._floods.observe(served, algorithm, answer)
 
 
 _EXACT = frozenset(map(int, EXACT_ALGORITHMS))
 _KNOWN = {int(algorithm): algorithm for algorithm in Algorithm}
 
 
-def _packed(items: Iterable[Iterable[AskedHash]]) -> dict[Algorithm, bytes]:
-    """The well-formed values that items ask about, by algorithm: what counts against a budget."""
-    values: dict[Algorithm, list[bytes]] = {}
-    for item in items:
-        for asked in item:
-            algorithm = _KNOWN.get(asked.algorithm)
-            if algorithm in SERVED_ALGORITHMS:
-                fit = (value for value in (asked.value, *asked.alternates) if len(value) == algorithm.digest_size)
-                values.setdefault(algorithm, []).extend(fit)
-    return {algorithm: b"".join(found) for algorithm, found in values.items() if found}
+def _without_snapshot(hashes: Sequence[AskedHash]) -> ItemAnswer:
+    algorithms = tuple(asked.algorithm for asked in hashes)
+    return ItemAnswer(Verdict.NOT_DETERMINED, Agreement.NONE, algorithms, (NO_SNAPSHOT,) * len(hashes))
 
 
-def _hits(answers: Iterable[ItemAnswer]) -> int:
-    """How many hashes matched."""
-    return sum(finding.verdict is Verdict.MATCH for answer in answers for finding in answer.findings)
-
-
-def _asked(message: common_pb2.Hash) -> AskedHash:
-    if int(message.algorithm) in _EXACT:
-        return AskedHash(message.algorithm, message.value, None, message.alternates)
-    quality = message.quality if message.HasField("quality") else None
-    return AskedHash(message.algorithm, message.value, quality, message.alternates)
+def _encoded_without_snapshot(answer: ItemAnswer) -> bytes:
+    return encoded_answer(answer, lambda _: [])
 
 
 def _check_qualities(algorithm: Algorithm, qualities: bytes, count: int) -> None:

@@ -10,14 +10,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hashmatch.index.refresher import Served
 from hashmatch.index.snapshot import LoadedList
 from hashmatch.matching.findings import Finding
+from hashmatch.matching.items import AskedHash
 from hashmatch.matching.scope import Scope
 from hashmatch.matching.visibility import Visibility
 from hashmatch.model.access import UNRESTRICTED, Permission
+from hashmatch.model.algorithms import EXACT_ALGORITHMS
 from hashmatch.model.classification import Classification, ClassificationMap
 from hashmatch.model.errors import invalid_field
 from hashmatch.model.lists import ListNature
 from hashmatch.model.opinions import Opinion, Statement
 from hashmatch.model.verdicts import Cause
+from hashmatch.model.videos import Frame, SharedFrames
 from hashmatch.store.manifest import Generation, HistoryRecord
 from hashmatch.v1 import common_pb2, list_service_pb2, match_service_pb2
 
@@ -48,6 +51,18 @@ def scope_of(message: match_service_pb2.MatchScope) -> Scope:
     scope = Scope(tuple(message.list_ids), message.min_sources or 1, message.newer_than_epoch, natures, distance)
     scope.validate()
     return scope
+
+
+_EXACT = frozenset(map(int, EXACT_ALGORITHMS))
+
+
+def asked_hash(message: common_pb2.Hash) -> AskedHash:
+    """A hash that a caller states, well-formed or not."""
+    frames = [Frame(frame.pdq, frame.quality) for frame in message.frames] if message.frames else ()
+    if int(message.algorithm) in _EXACT:
+        return AskedHash(message.algorithm, message.value, None, message.alternates, frames)
+    quality = message.quality if message.HasField("quality") else None
+    return AskedHash(message.algorithm, message.value, quality, message.alternates, frames)
 
 
 def _nature(number: int) -> ListNature:
@@ -125,6 +140,17 @@ def opinion(
         kind=common_pb2.MATCH_KIND_NEAR if found.near else common_pb2.MATCH_KIND_EXACT,
         distance=found.distance,
         classification=classification,
+        video=None if found.video is None else _video_shares(found.video),
+        feedback=None if found.feedback is None else common_pb2.FeedbackCounts(**found.feedback._asdict()),
+    )
+
+
+def _video_shares(shared: SharedFrames) -> common_pb2.VideoShares:
+    return common_pb2.VideoShares(
+        asked_frames=shared.asked,
+        asked_frames_matched=shared.asked_matched,
+        listed_frames=shared.listed,
+        listed_frames_matched=shared.listed_matched,
     )
 
 
@@ -172,6 +198,7 @@ def snapshot_info(served: Served, seen: Visibility, lists: Iterable[LoadedList],
         answered_at=timestamp(now),
         lists=[freshness(each, now) for each in lists],
         approvals_required=served.snapshot.manifest.approvals_required,
+        approvals_signed=served.snapshot.manifest.approvals_signed,
     )
 
 

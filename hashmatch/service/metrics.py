@@ -188,6 +188,21 @@ class Metrics:
         self.approvals_required = Gauge(
             "hashmatch_approvals_required", "Approvals that a generation needs before it is served.", registry=registry
         )
+        self.store_rights_excessive = Gauge(
+            "hashmatch_store_rights_excessive",
+            "1 if the user of the store may do more than this server needs.",
+            registry=registry,
+        )
+        self.under_old_keys = Gauge(
+            "hashmatch_under_old_keys",
+            "Segments and other values that are sealed under the keys in sealing.old_key_files.",
+            registry=registry,
+        )
+        self.approvals_signed = Gauge(
+            "hashmatch_approvals_signed",
+            "1 if approvals must be signed by enrolled approvers, 0 if callers are believed.",
+            registry=registry,
+        )
 
     def _define_trust(self, registry: CollectorRegistry) -> None:
         self.certificate_expiry = Gauge(
@@ -224,6 +239,31 @@ class Metrics:
             "hashmatch_probing_detected_total",
             "How often a client was found to ask about many perceptual values around one code.",
             ("client",),
+            registry=registry,
+        )
+        self.feedback = Counter(
+            "hashmatch_feedback_total",
+            "How often callers said of a match in a list that it is right or wrong.",
+            ("list_id", "judgement"),
+            registry=registry,
+        )
+        self.match_floods = Counter(
+            "hashmatch_match_floods_total",
+            "How often an entry of a list was found to match far more often than before.",
+            ("list_id",),
+            registry=registry,
+        )
+        self.audited_answers = Counter(
+            "hashmatch_audit_answers_total",
+            "Answered batches, by whether the audit log of answers has a record of them or lost it.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in ("recorded", "lost"):
+            self.audited_answers.labels(outcome)
+        self.checkpoint_signed = Gauge(
+            "hashmatch_audit_checkpoint_timestamp_seconds",
+            "When checkpoints of the audit logs were last signed; 0 for never.",
             registry=registry,
         )
         self.policy_version = Gauge(
@@ -284,8 +324,12 @@ class Metrics:
         """Show exactly these lists from now on. What was counted for a list that is gone goes with it."""
         shown = {series.list_id: series for series in lists}
         gone = self._lists.shown.keys() - shown.keys()
+        for list_id in shown.keys() - self._lists.shown.keys():
+            # From the beginning, so that the first flood is an increase.
+            self.match_floods.labels(list_id)
         self._lists.shown = shown
         for list_id in gone:
+            self.match_floods.remove(list_id)
             for reason in self._quarantined_for.pop(list_id, ()):
                 self.quarantined.remove(list_id, reason)
         self.answers.forget_lists(gone)

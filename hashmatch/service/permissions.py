@@ -12,8 +12,9 @@ from hashmatch.matching.scope import Scope
 from hashmatch.matching.visibility import Visibility, visibility
 from hashmatch.model.access import UNRESTRICTED, Client, Permission
 from hashmatch.model.clock import Clock
-from hashmatch.model.errors import ErrorReason, HashmatchError
+from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.service.identity import Caller
+from hashmatch.trust.policy import is_purpose
 
 # How many permissions are kept worked out for a snapshot: there is one for each client of a policy.
 _MAXIMUM_VISIBILITIES = 1_000
@@ -62,8 +63,13 @@ class Permissions:
 
 
 def narrowed(scope: Scope, purpose: str, client: Client | None) -> Scope:
-    """What a client asks for, within what it may ask. Raises `HashmatchError` NOT_PERMITTED."""
+    """What a client asks for, within what it may ask. Raises `HashmatchError` NOT_PERMITTED and INVALID_FIELD.
+
+    A purpose goes into the log of answers: where no policy names those that may be stated, it has their form at least.
+    """
     if client is None:
+        if purpose and not is_purpose(purpose):
+            raise invalid_field("scope.purpose", "1 to 63 characters of a-z 0-9 . _ -, and no digest")
         return scope
     permission = client.permission
     if scope.max_distance is not None and not permission.distances:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import grpc.aio
 
 from hashmatch.ingest.policies import Policies
 from hashmatch.service import messages
+from hashmatch.service.acting import Acting
 from hashmatch.service.calls import annotate, current_call
-from hashmatch.service.metrics import Metrics
-from hashmatch.service.store_failures import store_errors
 from hashmatch.v1 import policy_admin_service_pb2, policy_admin_service_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class PolicyAdminServicer(policy_admin_service_pb2_grpc.PolicyAdminServiceServicer):
-    """Has policies activated, on threads. `changed` is called after each."""
+    """Has policies activated."""
 
-    def __init__(self, policies: Policies, metrics: Metrics, changed: Callable[[], None]) -> None:
+    def __init__(self, policies: Policies, acting: Acting) -> None:
         self._policies = policies
-        self._metrics = metrics
-        self._changed = changed
+        self._acting = acting
 
     async def GetPolicy(  # noqa: N802
         self,
@@ -32,8 +28,7 @@ class PolicyAdminServicer(policy_admin_service_pb2_grpc.PolicyAdminServiceServic
         context: Context,  # noqa: ARG002
     ) -> policy_admin_service_pb2.GetPolicyResponse:
         """The policy in force."""
-        with store_errors():
-            found = await asyncio.to_thread(self._policies.in_force)
+        found = await self._acting.run(self._policies.in_force)
         if found is None:
             return policy_admin_service_pb2.GetPolicyResponse()
         return policy_admin_service_pb2.GetPolicyResponse(
@@ -52,21 +47,14 @@ class PolicyAdminServicer(policy_admin_service_pb2_grpc.PolicyAdminServiceServic
     ) -> policy_admin_service_pb2.ActivatePolicyResponse:
         """Put a policy in force."""
         actor = current_call().caller.name
-        with store_errors():
-            # An act goes on when its caller goes away: whether it took effect must not be left to chance.
-            change = await asyncio.shield(
-                asyncio.to_thread(
-                    self._policies.activate,
-                    request.document,
-                    actor,
-                    request.reason,
-                    validate_only=request.validate_only,
-                )
-            )
+        change = await self._acting.act(
+            "activate-policy",
+            lambda: self._policies.activate(
+                request.document, actor, request.reason, validate_only=request.validate_only
+            ),
+            validate_only=request.validate_only,
+        )
         annotate(version=change.version, added=len(change.added), removed=len(change.removed))
-        if not request.validate_only:
-            self._metrics.publishes.labels("activate-policy").inc()
-            self._changed()
         return policy_admin_service_pb2.ActivatePolicyResponse(
             version=change.version,
             epoch=change.epoch,

@@ -7,9 +7,9 @@ that does not grow.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from hashmatch.model.clock import Clock
 from hashmatch.model.verdicts import Verdict
@@ -18,18 +18,26 @@ from hashmatch.service.metrics import Metrics
 
 SAMPLE_INTERVAL = 5.0
 MAXIMUM_SAMPLES = 181
+_VERDICTS = tuple(verdict.name.lower() for verdict in Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What is counted; all of it only grows. `hashes` are by verdict, `latencies` of BatchMatch by bucket."""
+
+    hashes: dict[str, float]
+    batches: float
+    bulk_batches: float
+    failed: float
+    latencies: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Counters at one moment, `at` by the monotonic clock in seconds; all of them only grow."""
+    """Counters at one moment, `at` by the monotonic clock in seconds."""
 
     at: float
-    hashes: dict[str, float]
-    batches: int
-    bulk_batches: int
-    failed: int
-    latencies: tuple[int, ...]
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +59,10 @@ class Interval:
 class RecentRates:
     """Takes samples from the event loop; `intervals` is asked from any thread."""
 
-    def __init__(self, metrics: Metrics, clock: Clock, *, match_service: str) -> None:
-        """`match_service` is the full name of the service whose calls are looked at."""
-        self._metrics = metrics
+    def __init__(self, read: Callable[[], Counters], clock: Clock) -> None:
+        """`read` tells the counters as they are."""
+        self._read = read
         self._clock = clock
-        self._batch = metrics.method("unary", match_service, "BatchMatch")
-        self._bulk = metrics.method("bidi_stream", match_service, "BulkMatch")
         self._samples: tuple[Sample, ...] = ()
 
     async def run(self) -> None:
@@ -67,18 +73,7 @@ class RecentRates:
 
     def take(self) -> None:
         """Take a sample, and let go of the oldest if there are enough."""
-        hashes = dict.fromkeys((verdict.name.lower() for verdict in Verdict), 0.0)
-        for verdict, count in self._metrics.answers.by_verdict().items():
-            hashes[verdict.name.lower()] += count
-        sample = Sample(
-            at=self._clock.monotonic(),
-            hashes=hashes,
-            batches=_ended(self._batch),
-            # A stream can stay open for days: what counts is how many batches were answered on it.
-            bulk_batches=self._bulk.sent,
-            failed=_failed(self._batch) + _failed(self._bulk),
-            latencies=tuple(self._batch.by_bucket),
-        )
+        sample = Sample(self._clock.monotonic(), self._read())
         # A new tuple, so that a thread that is reading the old one is not disturbed.
         self._samples = (*self._samples[1 - MAXIMUM_SAMPLES :], sample)
 
@@ -87,11 +82,32 @@ class RecentRates:
         return tuple(_between(before, after) for before, after in pairwise(self._samples) if after.at > before.at)
 
 
-def _between(before: Sample, after: Sample) -> Interval:
-    seconds = after.at - before.at
-    latencies = tuple(late - early for early, late in zip(before.latencies, after.latencies, strict=True))
+def counters_of(metrics: Metrics, *, match_service: str) -> Callable[[], Counters]:
+    """Reads them from the metrics of this process. `match_service` is the full name of the service to look at."""
+    batch = metrics.method("unary", match_service, "BatchMatch")
+    bulk = metrics.method("bidi_stream", match_service, "BulkMatch")
+
+    def read() -> Counters:
+        return Counters(
+            hashes={verdict.name.lower(): count for verdict, count in metrics.answers.by_verdict().items()},
+            batches=_ended(batch),
+            # A stream can stay open for days: what counts is how many batches were answered on it.
+            bulk_batches=bulk.sent,
+            failed=_failed(batch) + _failed(bulk),
+            latencies=tuple(batch.by_bucket),
+        )
+
+    return read
+
+
+def _between(early: Sample, late: Sample) -> Interval:
+    seconds = late.at - early.at
+    before, after = early.counters, late.counters
+    buckets = zip_longest(before.latencies, after.latencies, fillvalue=0)
+    latencies = tuple(there - here for here, there in buckets)
+    hashes = {verdict: after.hashes.get(verdict, 0) - before.hashes.get(verdict, 0) for verdict in _VERDICTS}
     return Interval(
-        hashes={verdict: (count - before.hashes[verdict]) / seconds for verdict, count in after.hashes.items()},
+        hashes={verdict: count / seconds for verdict, count in hashes.items()},
         batches=(after.batches - before.batches) / seconds,
         bulk_batches=(after.bulk_batches - before.bulk_batches) / seconds,
         failed=(after.failed - before.failed) / seconds,

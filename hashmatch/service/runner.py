@@ -8,67 +8,96 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
 
 from hashmatch.index.loader import SnapshotLoader
+from hashmatch.index.mapped import MappedRefresher
 from hashmatch.index.perceptual import indexes
-from hashmatch.index.refresher import Refresher
+from hashmatch.index.refresher import Look, Refresher, SnapshotFollower
+from hashmatch.index.sharing import Pieces
 from hashmatch.ingest.acts import Acts
+from hashmatch.ingest.approvers import Approvers
 from hashmatch.ingest.compaction import Collector, Compactor
 from hashmatch.ingest.policies import Policies
+from hashmatch.ingest.proposals import Proposals
 from hashmatch.ingest.publisher import Publisher
+from hashmatch.ingest.resealing import Resealer
 from hashmatch.ingest.restoring import Restorer
 from hashmatch.ingest.staging import Stager
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.ingest.worker import StoreAccess
-from hashmatch.matching.near import Nearness
 from hashmatch.model.clock import Clock, SystemClock
 from hashmatch.model.vetting import VettingPolicy
+from hashmatch.service.acting import Acting
 from hashmatch.service.addresses import parse_address
 from hashmatch.service.admin_servicer import ListAdminServicer
 from hashmatch.service.answering import Answering
+from hashmatch.service.approval_servicer import ApprovalServicer
+from hashmatch.service.background import Background
 from hashmatch.service.budgets import Budgets
 from hashmatch.service.changes import Changes
+from hashmatch.service.channel import BuilderLook, DamageFound, PageRendered, PageWanted, Report, Started
+from hashmatch.service.checkpointing import ACTS_LOG
 from hashmatch.service.config import Config
 from hashmatch.service.counted_audit import CountedAudit
 from hashmatch.service.daily_counts import CountKeeper, DailyCounts
 from hashmatch.service.data_directory import data_directory
+from hashmatch.service.feedback import FeedbackDesk
+from hashmatch.service.feedback_servicer import FeedbackAdminServicer
 from hashmatch.service.feeds import Feeds, feed_definitions
+from hashmatch.service.first_approvers import FirstApprovers
+from hashmatch.service.flood_servicer import FloodAdminServicer
+from hashmatch.service.floods import FloodGuard
 from hashmatch.service.health import Health
 from hashmatch.service.importer import Importer
+from hashmatch.service.link import Link
 from hashmatch.service.list_servicer import ListServicer
-from hashmatch.service.listeners import ADMIN_SERVICE, LIST_SERVICE, MATCH_SERVICE, POLICY_SERVICE, Listener, Listeners
+from hashmatch.service.listeners import (
+    ADMIN_SERVICE,
+    APPROVAL_SERVICE,
+    FEEDBACK_SERVICE,
+    FLOOD_SERVICE,
+    LIST_SERVICE,
+    MATCH_SERVICE,
+    POLICY_SERVICE,
+    Listeners,
+)
 from hashmatch.service.logs import Event, get_logger
 from hashmatch.service.match_servicer import MatchServicer
+from hashmatch.service.merged_metrics import families
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.monitoring import Heartbeat, Monitoring
+from hashmatch.service.planned_acts import ActPlanner
 from hashmatch.service.policy_servicer import PolicyAdminServicer
-from hashmatch.service.recent_rates import RecentRates
-from hashmatch.service.searching import Searching
-from hashmatch.service.secrets import sealing_secret
+from hashmatch.service.proving import Proving
+from hashmatch.service.recent_rates import RecentRates, counters_of
+from hashmatch.service.searching import Searching, search_limits
+from hashmatch.service.secrets import sealing_secrets
 from hashmatch.service.status_page import StatusPage
 from hashmatch.service.store_access import store_access
+from hashmatch.service.store_rights import StoreRights
 from hashmatch.service.upkeep import Following, Maintenance
 from hashmatch.service.warm_up import warm_up
-from hashmatch.store.archive import Archive
 from hashmatch.store.counts import CountFiles
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.floor import EpochFloor
 from hashmatch.store.sources import BlockCache
 from hashmatch.store.store import Store
-from hashmatch.trust.audit import AuditLog
+from hashmatch.trust.audit import ACTS, AuditLog
 from hashmatch.trust.counting import CountingKey
-from hashmatch.trust.sealing import SealingKey
+from hashmatch.trust.floods import FloodLimits
 from hashmatch.version import VERSION
 
 # Threads that confirm matches. They share the interpreter's lock: more would only get in each other's way.
 _MATCHING_THREADS = 4
+# How often, in seconds, a child tells its supervisor how it is.
+REPORT_INTERVAL = 1.0
 # Store operations of an importer carry a megabyte each, and nobody waits for an answer meanwhile.
 _IMPORTER_TIMEOUT = 30.0
 
@@ -82,14 +111,44 @@ class Addresses:
     metrics: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """What all parts of one process stand on."""
+
+    data_dir: Path
+    access: StoreAccess
+    store: Store
+    floor: EpochFloor
+    refresher: SnapshotFollower
+    cache: BlockCache
+    changes: Changes
+    following: Following
+    daily: DailyCounts
+    feedback: FeedbackDesk
+    proving: Proving
+
+
 class Runner:
-    """One server."""
+    """One process: a server of its own, or with a link to a supervisor the keeper or a worker of one."""
 
     def __init__(
-        self, config: Config, *, clock: Clock | None = None, registry: CollectorRegistry | None = None
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        registry: CollectorRegistry | None = None,
+        link: Link | None = None,
+        lost: Callable[[], object] = lambda: None,
     ) -> None:
-        """Nothing is opened yet. Every runner needs a registry of its own."""
+        """Nothing is opened yet. Every runner needs a registry of its own.
+
+        `lost` is called, in some thread, when the supervisor at the other end of the link is gone.
+        """
         self._config = config
+        self._link = link
+        self._lost = lost
+        self._keeps = link is None or link.role.is_keeper
+        self._matches = link is None or not link.role.is_keeper
         self._clock = clock or SystemClock()
         self._logger = get_logger("server")
         self.metrics = Metrics(registry or CollectorRegistry(), clock=self._clock, version=VERSION)
@@ -100,12 +159,16 @@ class Runner:
                 LIST_SERVICE: ("snapshot",),
                 ADMIN_SERVICE: ("store",),
                 POLICY_SERVICE: ("store",),
+                APPROVAL_SERVICE: ("store",),
+                FEEDBACK_SERVICE: ("store",),
+                FLOOD_SERVICE: ("store",),
             },
             gauge=self.metrics.ready,
             component_gauge=self.metrics.components,
             logger=self._logger,
         )
         self._ending = contextlib.AsyncExitStack()
+        self._background = Background(self._ending, self._logger)
         self.valkey: EmbeddedValkey | None = None
         self.addresses = Addresses("", "", "")
 
@@ -122,42 +185,37 @@ class Runner:
         data_dir = data_directory(config)
         await asyncio.to_thread(warm_up)
         access = self._open_store_access(data_dir)
-        archive = Archive(Path(access.archive)) if access.archive else None
         store = access.open(maximum_connections=config.store.maximum_connections)
         self._ending.callback(store.close)
-        cache = BlockCache(config.matching.block_cache_bytes)
-        floor = EpochFloor(data_dir / "epoch.json")
-        resident = config.matching.blocks == "resident"
-        refresher = Refresher(
-            store.manifests,
-            SnapshotLoader(
-                store.segments,
-                store.suppressions,
-                cache,
-                resident=resident,
-                nearness=indexes(photodna=config.matching.photodna_maximum_distance > 0),
-            ),
-            floor,
-            self._clock,
-            maximum_unconfirmed_seconds=config.matching.maximum_unconfirmed_seconds,
-        )
-        changes = Changes(lambda: refresher.served)
-        threads = min(_MATCHING_THREADS, config.store.maximum_connections)
-        daily = DailyCounts(self._clock)
-        answering = Answering(refresher, self._clock, self.metrics, daily, threads=threads)
-        self._ending.callback(answering.close)
+        rights = StoreRights(config, store, self.metrics.store_rights_excessive, get_logger("store"))
+        await asyncio.to_thread(rights.check_at_start)
+        core = self._core(data_dir, access, store, rights)
         if config.counts.enabled:
-            files = CountFiles(data_dir / "counts") if config.server.admin_listen else None
+            files = CountFiles(data_dir / "counts") if config.server.admin_listen and self._keeps else None
             # Before the listeners, so that what is answered while they stop is counted.
-            self._in_background(
-                CountKeeper(daily, store.counts, files, config.counts, self._clock, self.metrics.counts_kept).run()
+            self._background.run(
+                CountKeeper(core.daily, store.counts, files, config.counts, self._clock, self.metrics.counts_kept).run()
             )
-        counting = CountingKey(SealingKey(access.sealing_key))
-        interval = config.budgets.settle_interval
-        budgets = Budgets(store.budgets, counting, self._clock, self.metrics, settle_interval=interval)
-        self._in_background(budgets.run())
-        searching = Searching(_limits(config), self._clock)
-        self._ending.callback(searching.close)
+        if self._link is not None:
+            await self._join(self._link, core)
+        await self._listen(core)
+        await core.following.look()
+        self._background.run(core.following.run())
+        # Entered last, so that it is the first thing that stopping does.
+        self._ending.callback(self.health.shutdown)
+        if self._link is not None:
+            self._background.run(self._report(self._link, core))
+            self._link.send(Started(self.addresses.matching, self.addresses.administration))
+            return
+        say_started(config, self.addresses, self._logger)
+
+    def _core(self, data_dir: Path, access: StoreAccess, store: Store, rights: StoreRights) -> _Core:
+        config = self._config
+        # What is said of the cache is said of all workers together.
+        cache = BlockCache(config.matching.block_cache_bytes // config.server.workers)
+        floor = EpochFloor(data_dir / "epoch.json")
+        refresher = self._refresher(store, cache, floor)
+        changes = Changes(lambda: refresher.served)
         following = Following(
             refresher,
             store,
@@ -167,85 +225,143 @@ class Runner:
             self.metrics,
             self._clock,
             floor,
+            rights,
             poll_interval=config.store.poll_interval,
         )
+        daily = DailyCounts(self._clock)
+        feedback = FeedbackDesk(store.feedback, daily, self.metrics)
+        self._background.run(feedback.run())
+        proving = Proving(config, data_dir, self._clock, self.metrics, self._background.run)
+        return _Core(data_dir, access, store, floor, refresher, cache, changes, following, daily, feedback, proving)
+
+    def _refresher(self, store: Store, cache: BlockCache, floor: EpochFloor) -> SnapshotFollower:
+        """What keeps this process on the current snapshot: it builds, for itself or for all, or takes over."""
+        matching, link = self._config.matching, self._link
+        longest = matching.maximum_unconfirmed_seconds
+        pieces = Pieces(store.segments, cache)
+        if link is not None and not self._keeps:
+            mapped = MappedRefresher(store.manifests, floor, self._clock, maximum_unconfirmed_seconds=longest)
+            link.take_images(pieces, mapped.offer)
+            link.on(BuilderLook, lambda told: mapped.tell(Look(told.outcome, told.why, told.reason)))
+            return mapped
+        loader = SnapshotLoader(
+            store.segments,
+            store.suppressions,
+            cache,
+            resident=matching.blocks == "resident",
+            nearness=indexes(photodna=matching.photodna_maximum_distance > 0),
+        )
+        refresher = Refresher(
+            store.manifests,
+            loader,
+            floor,
+            self._clock,
+            maximum_unconfirmed_seconds=longest,
+            sharing=None if link is None else link.sharing(pieces),
+        )
+        if link is not None:
+            link.take_images(pieces, refresher.adopt)
+        return refresher
+
+    async def _join(self, link: Link, core: _Core) -> None:
+        """Begin to listen to the supervisor, and take over what it has at hand."""
+        loop = asyncio.get_running_loop()
+        link.on(DamageFound, lambda told: core.cache.damaged.update(told.segment_ids))
+        page = self._status_page(core)
+        link.on(PageWanted, lambda wanted: link.send(PageRendered(page.render(wanted.components, wanted.intervals))))
+        link.listen(self._lost, lambda: loop.call_soon_threadsafe(core.following.wake))
+        await asyncio.to_thread(link.wait_for_image)
+        if self._matches:
+            # Nobody comes to a worker that has listened before it can answer.
+            await core.following.look()
+
+    async def _report(self, link: Link, core: _Core) -> None:
+        while True:
+            last = core.following.last
+            link.report(
+                Report(
+                    components=self.health.readiness()[1],
+                    families=families(self.metrics.registry),
+                    damaged=tuple(core.following.damaged_segments),
+                    look=BuilderLook(last.outcome, last.why, last.reason) if self._keeps else None,
+                )
+            )
+            await asyncio.sleep(REPORT_INTERVAL)
+
+    def _open_store_access(self, data_dir: Path) -> StoreAccess:
+        store, link = self._config.store, self._link
+        url = store.url
+        if store.embedded and link is not None:
+            url = link.store_url
+        elif store.embedded:
+            self.valkey = EmbeddedValkey(data_dir)
+            self._ending.callback(self.valkey.stop)
+            url = self.valkey.start()
+        with_archive = store.archive and self._config.server.admin_listen and self._keeps
+        archive = str(data_dir / "archive") if with_archive else ""
+        return store_access(self._config, url, sealing_secrets(self._config, data_dir), archive)
+
+    async def _listen(self, core: _Core) -> None:
+        server = self._config.server
+        listeners = Listeners(self._config, self.health, self.metrics, self._clock, get_logger("rpc"))
+        matching = await self._matching(core) if self._matches else None
+        administration = await self._administration(core) if server.admin_listen and self._keeps else None
+        # Once all that calls stand on is there, so that it is there until the last of them has ended.
+        self._ending.push_async_callback(listeners.stop)
+        # Before the listeners stop, so that nobody watches a server that is about to go.
+        self._ending.callback(core.changes.close)
+        on_matching = on_administration = None
+        if matching is not None:
+            on_matching = await listeners.start_matching(*matching, shared_port=self._link is not None)
+        if administration is not None:
+            on_administration = await listeners.start_administration(*administration)
+        self.addresses = Addresses(
+            on_matching.address if on_matching else "",
+            on_administration.address if on_administration else "",
+            self._start_monitoring(core) if self._link is None else "",
+        )
+
+    async def _matching(self, core: _Core) -> tuple[MatchServicer, ListServicer]:
+        config = self._config
+        threads = min(_MATCHING_THREADS, config.store.maximum_connections)
+        reads = core.store.connection.loop_reads()
+        if reads is not None:
+            self._ending.push_async_callback(reads.close)
+            reads.start()
+        answering = Answering(core.refresher, self._clock, self.metrics, core.daily, threads=threads, reads=reads)
+        self._ending.callback(answering.close)
+        counting = CountingKey(core.access.sealing.key())
+        interval = config.budgets.settle_interval
+        budgets = Budgets(core.store.budgets, counting, self._clock, self.metrics, settle_interval=interval)
+        self._background.run(budgets.run())
+        limits = FloodLimits(config.floods.window_seconds, config.floods.minimum, config.floods.ratio)
+        floods = FloodGuard(core.store.floods, counting, limits, self._clock, self.metrics, get_logger("floods"))
+        self._background.run(floods.run())
+        searching = Searching(search_limits(config.matching), self._clock)
+        self._ending.callback(searching.close)
         matching = MatchServicer(
             answering,
             searching,
             budgets,
-            changes,
+            core.feedback,
+            floods,
+            core.changes,
+            await core.proving.attesting(
+                "server" if self._link is None else self._link.role.name, self._ending.callback
+            ),
             maximum_items=config.server.maximum_batch_items,
             maximum_digests=config.server.maximum_bulk_digests,
         )
-        lists = ListServicer(refresher, answering.permissions, self._clock)
-        await self._listen(store, refresher, matching, lists, changes, following, floor, archive, access, data_dir)
-        await following.look()
-        self._in_background(following.run())
-        if not config.tls.certificate_file:
-            self._logger.warning(Event.NOBODY_AUTHENTICATED, why="no TLS: whoever reaches a port can take any name")
-        # Entered last, so that it is the first thing that stopping does.
-        self._ending.callback(self.health.shutdown)
-        self._logger.info(
-            Event.SERVER_STARTED,
-            matching=self.addresses.matching,
-            administration=self.addresses.administration,
-            metrics=self.addresses.metrics,
-            store="embedded" if config.store.embedded else "external",
-            version=VERSION,
-        )
+        return matching, ListServicer(core.refresher, answering.permissions, self._clock)
 
-    def _open_store_access(self, data_dir: Path) -> StoreAccess:
-        store = self._config.store
-        url = store.url
-        if store.embedded:
-            self.valkey = EmbeddedValkey(data_dir)
-            self._ending.callback(self.valkey.stop)
-            url = self.valkey.start()
-        with_archive = store.archive and self._config.server.admin_listen
-        archive = str(data_dir / "archive") if with_archive else ""
-        return store_access(self._config, url, sealing_secret(self._config, data_dir), archive)
-
-    async def _listen(
-        self,
-        store: Store,
-        refresher: Refresher,
-        matching: MatchServicer,
-        lists: ListServicer,
-        changes: Changes,
-        following: Following,
-        floor: EpochFloor,
-        archive: Archive | None,
-        access: StoreAccess,
-        data_dir: Path,
-    ) -> None:
-        server = self._config.server
-        listeners = Listeners(self._config, self.health, self.metrics, self._clock, get_logger("rpc"))
-        self._ending.push_async_callback(listeners.stop)
-        # Before the listeners stop, so that nobody watches a server that is about to go.
-        self._ending.callback(changes.close)
-        on_matching = await listeners.start_matching(matching, lists)
-        on_administration: Listener | None = None
-        if server.admin_listen:
-            servicers = self._administration(store, floor, archive, access, data_dir, following)
-            on_administration = await listeners.start_administration(*servicers)
-        self.addresses = Addresses(
-            on_matching.address,
-            on_administration.address if on_administration else "",
-            self._start_monitoring(refresher),
-        )
-
-    def _administration(
-        self,
-        store: Store,
-        floor: EpochFloor,
-        archive: Archive | None,
-        access: StoreAccess,
-        data_dir: Path,
-        following: Following,
-    ) -> tuple[ListAdminServicer, PolicyAdminServicer]:
+    async def _administration(
+        self, core: _Core
+    ) -> tuple[ListAdminServicer, PolicyAdminServicer, ApprovalServicer, FeedbackAdminServicer, FloodAdminServicer]:
+        store, floor, following = core.store, core.floor, core.following
         vetting = self._config.vetting
         policy = VettingPolicy(
             approvals_required=vetting.approvals_required,
+            signatures_required=self._config.signatures_required,
             maximum_removed_fraction=vetting.maximum_removed_fraction,
             maximum_added_fraction=vetting.maximum_added_fraction,
             maximum_quarantined_fraction=vetting.maximum_quarantined_fraction,
@@ -260,12 +376,14 @@ class Runner:
         )
         if policy.approvals_required < 2:
             self._logger.warning(Event.POLICY_RELAXED, approvals_required=policy.approvals_required)
-        audit = AuditLog(data_dir / "audit.jsonl", self._clock)
+        path = core.data_dir / ACTS
+        audit = AuditLog(path, self._clock)
         self._ending.callback(audit.close)
+        await core.proving.sign_checkpoints(ACTS_LOG, audit, path)
         counted = CountedAudit(audit, self.metrics.audit_write_failures)
         acts = Acts(store, self._clock, policy, counted, floor)
         publisher = Publisher(acts)
-        patient = msgspec.structs.replace(access, operation_timeout=_IMPORTER_TIMEOUT)
+        patient = msgspec.structs.replace(core.access, operation_timeout=_IMPORTER_TIMEOUT)
         # Feeds have an importer of their own: a first round takes hours, and must not keep operators out.
         importer, feed_importer = (
             Importer(
@@ -277,14 +395,26 @@ class Runner:
             )
             for _ in range(2)
         )
+        acting = Acting(self.metrics, following.wake, following.suspect)
+        suppressor, policies, approvers = Suppressor(acts), Policies(acts), Approvers(acts)
+        proposals = Proposals(acts, ActPlanner(publisher, suppressor, policies, approvers).plan)
         maintenance = Maintenance(
             acts,
+            FirstApprovers(
+                approvers,
+                self._config.approvals.first_approvers,
+                get_logger("approvals"),
+                wanted=policy.signatures_required,
+            ),
+            proposals,
             Compactor(store, self._clock, publisher),
+            Resealer(acts),
+            self.metrics.under_old_keys,
             Collector(store, self._clock),
-            Restorer(store, floor, archive) if archive is not None else None,
+            Restorer(store, floor, store.archive, self._clock) if store.archive is not None else None,
             following,
         )
-        self._in_background(maintenance.run())
+        self._background.run(maintenance.run())
         feeds = Feeds(
             feed_definitions(self._config),
             store,
@@ -294,62 +424,63 @@ class Runner:
             self._clock,
             following.wake,
         )
-        self._in_background(feeds.run())
-        lists = ListAdminServicer(
-            publisher, Suppressor(acts), importer, feeds, store.manifests, self.metrics, following.wake
+        self._background.run(feeds.run())
+        lists = ListAdminServicer(publisher, suppressor, importer, feeds, store.manifests, self.metrics, acting)
+        approvals = ApprovalServicer(
+            proposals,
+            approvers,
+            policy,
+            self._clock,
+            acting,
         )
-        return lists, PolicyAdminServicer(Policies(acts), self.metrics, following.wake)
+        return (
+            lists,
+            PolicyAdminServicer(policies, acting),
+            approvals,
+            FeedbackAdminServicer(core.feedback, counted, acting),
+            FloodAdminServicer(store.floods, counted, self._clock, acting),
+        )
 
-    def _start_monitoring(self, refresher: Refresher) -> str:
+    def _start_monitoring(self, core: _Core) -> str:
         if not self._config.metrics.listen:
             return ""
         heartbeat = Heartbeat(self._clock)
         heartbeat.start()
         self._ending.callback(heartbeat.stop)
-        recent = RecentRates(self.metrics, self._clock, match_service=MATCH_SERVICE)
-        self._in_background(recent.run())
-        page = StatusPage(
-            self._config,
-            readiness=self.health.readiness,
-            served=lambda: refresher.served,
-            recent=recent,
-            clock=self._clock,
-            version=VERSION,
-        )
+        recent = RecentRates(counters_of(self.metrics, match_service=MATCH_SERVICE), self._clock)
+        self._background.run(recent.run())
+        page = self._status_page(core)
         monitoring = Monitoring(
             parse_address(self._config.metrics.listen),
             registry=self.metrics.registry,
             readiness=self.health.readiness,
             is_alive=heartbeat.is_alive,
-            status=page.render,
+            status=lambda: page.render(self.health.readiness()[1], recent.intervals()),
         )
         monitoring.start()
         self._ending.callback(monitoring.stop)
         return str(monitoring.address)
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-
-        async def end() -> None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-        self._ending.push_async_callback(end)
+    def _status_page(self, core: _Core) -> StatusPage:
+        return StatusPage(self._config, served=lambda: core.refresher.served, clock=self._clock, version=VERSION)
 
     async def stop(self) -> None:
         """Say that it is not serving, let calls finish, and stop everything."""
         await self._ending.aclose()
-        self._logger.info(Event.SERVER_STOPPED)
+        if self._link is None:
+            self._logger.info(Event.SERVER_STOPPED)
 
 
-def _limits(config: Config) -> Nearness:
-    """How far and how long is searched."""
-    matching = config.matching
-    return Nearness(
-        maximum_distance=matching.maximum_distance,
-        photodna_distance=matching.photodna_maximum_distance,
-        minimum_quality=matching.minimum_quality,
-        work_limit=matching.search_work_limit,
-        maximum_confirmed=matching.maximum_near_values,
+def say_started(config: Config, addresses: Addresses, logger: FilteringBoundLogger) -> None:
+    """Log that a server is at work, and what is to be known of it."""
+    if not config.tls.certificate_file:
+        logger.warning(Event.NOBODY_AUTHENTICATED, why="no TLS: whoever reaches a port can take any name")
+    logger.info(
+        Event.SERVER_STARTED,
+        matching=addresses.matching,
+        administration=addresses.administration,
+        metrics=addresses.metrics,
+        store="embedded" if config.store.embedded else "external",
+        workers=config.server.workers,
+        version=VERSION,
     )

@@ -11,9 +11,11 @@ import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from hashmatch.matching.near import Nearness
+from hashmatch.matching.nearness import Nearness
+from hashmatch.matching.scope import Scope
 from hashmatch.model.clock import Clock
 from hashmatch.service.calls import Call
+from hashmatch.service.config_serving import MatchingSection
 
 # The share of the time to the deadline that searching may take; what is left is for confirming what was found.
 _SEARCH_SHARE = 0.5
@@ -32,10 +34,22 @@ class Searching:
         """Wait for the threads to end."""
         self._threads.shutdown(cancel_futures=True)
 
-    def nearness(self, call: Call, *, told: bool) -> Nearness:
-        """What holds for the values of one message of a call, from now to its deadline; `told` are distances."""
+    def nearness(self, call: Call, scope: Scope) -> Nearness:
+        """What holds for the values of one message of a call, from now to its deadline."""
+        told = scope.permission.distances
         if call.deadline is None:
             return dataclasses.replace(self._limits, tell_distances=told)
         now = self._clock.monotonic()
         until = now + (call.deadline - now) * _SEARCH_SHARE
         return dataclasses.replace(self._limits, tell_distances=told, expired=lambda: self._clock.monotonic() > until)
+
+
+def search_limits(matching: MatchingSection) -> Nearness:
+    """How far and how long is searched, as configured."""
+    return Nearness(
+        maximum_distance=matching.maximum_distance,
+        photodna_distance=matching.photodna_maximum_distance,
+        minimum_quality=matching.minimum_quality,
+        work_limit=matching.search_work_limit,
+        maximum_confirmed=matching.maximum_near_values,
+    )

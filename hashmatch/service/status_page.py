@@ -8,7 +8,7 @@ files of secrets and never hold one, and a password in a URL is masked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 
 from hashmatch.index.refresher import Served
@@ -18,7 +18,7 @@ from hashmatch.model.clock import Clock
 from hashmatch.service.config import Config
 from hashmatch.service.config_schema import known_settings, section_types
 from hashmatch.service.config_text import toml
-from hashmatch.service.recent_rates import MAXIMUM_SAMPLES, SAMPLE_INTERVAL, Interval, RecentRates
+from hashmatch.service.recent_rates import MAXIMUM_SAMPLES, SAMPLE_INTERVAL, Interval
 from hashmatch.service.status_charts import Line, chart
 from hashmatch.store.manifest import ListState
 
@@ -26,8 +26,6 @@ _RELAXED_APPROVALS = 2
 _REFRESH_SECONDS = 15
 # A digest has at least 32 hexadecimal digits; whoever separates them in a title hides them from nobody.
 _COULD_BE_A_DIGEST = re.compile(r"(?:[0-9a-fA-F][ :-]?){32,}")
-
-Readiness = Callable[[], tuple[bool, dict[str, str]]]
 
 
 class StatusPage:
@@ -37,25 +35,21 @@ class StatusPage:
         self,
         config: Config,
         *,
-        readiness: Readiness,
         served: Callable[[], Served | None],
-        recent: RecentRates,
         clock: Clock,
         version: str,
     ) -> None:
         """`served` tells what is answered from, None until the first snapshot is loaded."""
         self._config = config
-        self._readiness = readiness
         self._served = served
-        self._recent = recent
         self._clock = clock
         self._version = version
         self._started = clock.monotonic()
 
-    def render(self) -> str:
-        """The document."""
+    def render(self, components: Mapping[str, str], recent: Iterable[Interval]) -> str:
+        """The document: `components` are those of the health, "ok" or what is wrong; `recent` what was done lately."""
         served = self._served()
-        ready, components = self._readiness()
+        ready = all(state == "ok" for state in components.values())
         word = "ready" if ready else "not ready"
         return "".join(
             (
@@ -69,7 +63,7 @@ class StatusPage:
                 "<h2>Loaded</h2>",
                 _loaded(served),
                 f"<h2>The last {MAXIMUM_SAMPLES * SAMPLE_INTERVAL / 60:.0f} minutes</h2>",
-                _charts(self._recent.intervals()),
+                _charts(tuple(recent)),
                 "<h2>Configuration</h2>",
                 *self._configuration(),
                 "</body></html>\n",
@@ -85,7 +79,8 @@ class StatusPage:
             f"epoch {manifest.epoch}",
             f"confirmed {_duration(self._clock.monotonic() - served.confirmed_monotonic)} ago",
             f"{manifest.approvals_required} approvals required"
-            + (' <b class="bad">(relaxed)</b>' if manifest.approvals_required < _RELAXED_APPROVALS else ""),
+            + (' <b class="bad">(relaxed)</b>' if manifest.approvals_required < _RELAXED_APPROVALS else "")
+            + (", signed" if manifest.approvals_signed else ', <b class="bad">not signed</b>'),
         ]
         return _paragraph(facts)
 

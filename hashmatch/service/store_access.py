@@ -5,15 +5,16 @@ from __future__ import annotations
 from hashmatch.ingest.worker import StoreAccess
 from hashmatch.service.config import Config
 from hashmatch.service.secrets import read_password
+from hashmatch.trust.sealing import SealingSecrets
 
 
-def store_access(config: Config, url: str, sealing_key: bytes, archive: str = "") -> StoreAccess:
+def store_access(config: Config, url: str, sealing: SealingSecrets, archive: str = "") -> StoreAccess:
     """Access to the store at `url`, as the configured user. Raises `SecretError`."""
     store = config.store
     return StoreAccess(
         url=url,
         namespace=store.namespace,
-        sealing_key=sealing_key,
+        sealing=sealing,
         connect_timeout=store.connect_timeout,
         operation_timeout=store.operation_timeout,
         username=store.username or None,

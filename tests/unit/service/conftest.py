@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from prometheus_client import CollectorRegistry
 
 from hashmatch.service.admission import ListenerAdmission
-from hashmatch.service.config import ServerSection
+from hashmatch.service.config_serving import ServerSection
 from hashmatch.service.guard import Guard
 from hashmatch.service.identity import AccessRules, LoopbackIdentity
 from hashmatch.service.metrics import Metrics

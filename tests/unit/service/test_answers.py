@@ -20,12 +20,15 @@ from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.classification import CURRENT_VERSION
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.model.lists import ListNature
+from hashmatch.model.verdicts import Verdict
 from hashmatch.service import messages
 from hashmatch.service.answering import Answering
 from hashmatch.service.daily_counts import DailyCounts
+from hashmatch.service.identity import Caller
 from hashmatch.service.match_messages import batch_response, bulk_response
 from hashmatch.service.metrics import Metrics
 from hashmatch.v1 import common_pb2, match_service_pb2
+from tests.support.desk import Desk
 from tests.support.office import Office
 
 MD5 = Algorithm.MD5
@@ -49,22 +52,17 @@ def ask(office: Office, clock, metrics: Metrics) -> Ask:
         )
         try:
             view = answering.view(served, scope)
-            opinions = partial(answering.opinions, view)
-            info = answering.snapshot_info(served, view)
-            items = [
-                match_service_pb2.MatchItem(
-                    reference=str(number), hashes=[common_pb2.Hash(algorithm=int(MD5), value=digest(number))]
-                )
-                for number in numbers
-            ]
+            info = answering.encoded_snapshot(served, view)
             question = ItemsQuestion(view, [[AskedHash(MD5, digest(number))] for number in numbers])
             question.probe()
-            batch = batch_response(match_service_pb2.BatchMatchRequest(items=items), question.confirm(), info, opinions)
+            encoded = partial(answering.encoded_answer, view)
+            batch = batch_response(map(str, numbers), question.confirm(), info.batch, encoded)
             column = ColumnQuestion(view, MD5, b"".join(map(digest, numbers)))
             column.probe()
-            encoded = answering.encoded_snapshot(served, view)
-            bulk = bulk_response(1, column.confirm(), encoded, partial(answering.encoded_finding, view))
-            return batch, match_service_pb2.BulkMatchResponse.FromString(bulk.data)
+            bulk = bulk_response(1, column.confirm(), info.bulk, partial(answering.encoded_finding, view))
+            return match_service_pb2.BatchMatchResponse.FromString(
+                batch
+            ), match_service_pb2.BulkMatchResponse.FromString(bulk.data)
         finally:
             answering.close()
 
@@ -111,6 +109,48 @@ def test_the_natures_that_a_match_rests_on_stand_at_the_verdict(office: Office, 
     assert [result.verdict for result in batch.results] == [1, 1, 2, 2]
     assert list(bulk.match_indexes) == [0, 1]
     assert [each.list_id for each in bulk.snapshot.lists] == ["illegal"]
+
+
+def test_items_that_share_an_answer_are_told_and_counted_each_for_itself(office: Office):
+    """Equal answers are made and encoded once: neither another algorithm's nor another item's may take their place."""
+    office.define("list")
+    office.publish(office.stage(f"{digest(1).hex()}\n{digest(2).hex()}\n", "list", format="hash-text"))
+    unknown, sha1, missed = 4_242, int(Algorithm.SHA1), digest(3)
+    items = [
+        [(MD5, digest(1))],
+        [(MD5, missed)],
+        [(sha1, b"1" * 20)],
+        [(MD5, digest(2))],
+        [(unknown, b"")],
+        [(MD5, missed), (sha1, b"2" * 20)],
+        [(sha1, b"2" * 20), (MD5, missed)],
+        [(MD5, digest(4))],
+        [(MD5, b"short")],
+        [(unknown + 1, b"")],
+    ]
+    desk = Desk(office)
+    desk.follow()
+    try:
+        answer = desk.batch(Caller("loopback:anonymous", authenticated=False), items)
+    finally:
+        desk.close()
+    match, miss, undetermined = common_pb2.VERDICT_MATCH, common_pb2.VERDICT_NO_KNOWN_MATCH, 3
+    told = [[(each.algorithm, each.verdict) for each in result.hashes] for result in answer.results]
+    assert told == [
+        [(MD5, match)],
+        [(MD5, miss)],
+        [(sha1, undetermined)],
+        [(MD5, match)],
+        [(unknown, undetermined)],
+        [(MD5, miss), (sha1, undetermined)],
+        [(sha1, undetermined), (MD5, miss)],
+        [(MD5, miss)],
+        [(MD5, undetermined)],
+        [(unknown + 1, undetermined)],
+    ]
+    verdicts = [match, miss, undetermined, match, undetermined, miss, miss, miss, undetermined, undetermined]
+    assert [result.verdict for result in answer.results] == verdicts
+    assert desk.metrics.answers.by_verdict() == {Verdict.MATCH: 2, Verdict.NO_KNOWN_MATCH: 4, Verdict.NOT_DETERMINED: 6}
 
 
 def test_publishing_a_corpus_changes_no_answer_by_a_byte(office: Office, ask: Ask):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,11 @@ from prometheus_client import CollectorRegistry
 from hashmatch.columns.placement import as_words, packed_digests, placed_by
 from hashmatch.model.access import DISTINCT, HITS, PROBING, RATE, Budget, Client, Permission
 from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.counts import day_of
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service.budgets import PROBING_PAUSE, Budgets
 from hashmatch.service.metrics import Metrics
-from hashmatch.store.budgets import BudgetStore, Settlement
+from hashmatch.store.budgets import BudgetStore, Settled, Settlement
 from hashmatch.store.connection import Connection, StoreUnavailableError
 from hashmatch.store.keys import Keys
 from hashmatch.trust.counting import CountingKey, DistinctSketch
@@ -188,7 +190,8 @@ async def test_a_day_begins_anew(start: Start, clock: ManualClock) -> None:
     assert await admitted(start(), who, digests(1))
 
 
-async def test_an_answer_with_more_hits_than_are_left_is_not_given(start: Start) -> None:
+async def test_an_answer_with_more_hits_than_are_left_is_not_given_and_ends_the_day(start: Start) -> None:
+    """Else whoever asks about one more than is left would learn, as often as they like, that all of them match."""
     who = client(hits_per_day=10)
     one, two = start(), start()
     assert await admitted(one, who, digests(1))
@@ -196,14 +199,70 @@ async def test_an_answer_with_more_hits_than_are_left_is_not_given(start: Start)
     with pytest.raises(HashmatchError) as caught:
         one.spend_hits(who, 4)
     assert caught.value.metadata == {"budget": HITS}
-    await settle(one)
-    assert await admitted(two, who, digests(1))
     with pytest.raises(HashmatchError):
-        two.spend_hits(who, 4)
-    two.spend_hits(who, 3)
-    await settle(two, one)
+        one.spend_hits(who, 1)
+    assert not await admitted(one, who, digests(1))
+    await settle(one)
     assert (await refusal(two, who, digests(2))).metadata == {"budget": HITS}
     assert not await admitted(start(), who, digests(2))
+
+
+async def test_what_is_spent_right_after_a_settlement_is_told_by_the_next_one(start: Start) -> None:
+    who = client(distinct_hashes_per_day=100)
+    one = start()
+    # The first batch of a client waits for a settlement; nobody asks here after it.
+    assert not await admitted(one, who, digests(*range(300)))
+    await one._settle_all()
+    assert not await admitted(start(), who, digests(1))
+
+
+async def test_what_is_being_told_when_a_server_stops_is_told_once(
+    start: Start, clock: ManualClock, shared: Flaky
+) -> None:
+    who = client(hits_per_day=1_000)
+    one = start()
+    await one.admit(who, {SHA256: digests(1)})
+    one.spend_hits(who, 7)
+    settle_in_store = shared.settle
+    in_store, goes_on = threading.Event(), threading.Event()
+
+    def slowly(name: str, told: Settlement) -> Settled:
+        settled = settle_in_store(name, told)
+        in_store.set()
+        assert goes_on.wait(30.0)
+        return settled
+
+    with pytest.MonkeyPatch.context() as stopping:
+        stopping.setattr(shared, "settle", slowly)
+        running = asyncio.create_task(one.run())
+        await asyncio.to_thread(in_store.wait, 30.0)
+        running.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert settle_in_store(who.name, Settlement(day=day_of(clock.now()), rate=0.0)).hits == 7
+
+
+async def test_what_was_settled_while_the_day_turned_is_not_of_the_new_day(
+    start: Start, clock: ManualClock, shared: Flaky
+) -> None:
+    who = client(distinct_hashes_per_day=100, hits_per_day=5)
+    one = start()
+    assert not await admitted(one, who, digests(*range(300)))
+    settle_in_store = shared.settle
+
+    def slowly(name: str, told: Settlement) -> Settled:
+        settled = settle_in_store(name, told)
+        clock.advance(86_400.0)
+        one._account(who)
+        return settled
+
+    with pytest.MonkeyPatch.context() as turning:
+        turning.setattr(shared, "settle", slowly)
+        one._account(who).dirty = True
+        await one._settle_all()
+    assert await admitted(one, who, digests(1))
 
 
 def neighbours(count: int, distance: int) -> bytes:

@@ -10,10 +10,11 @@ import pytest
 
 from hashmatch.service.addresses import mask_url
 from hashmatch.service.command_line import build_parser, flag_settings
-from hashmatch.service.config import Config, StoreSection, TlsSection
+from hashmatch.service.config import Config
 from hashmatch.service.config_loader import ConfigurationError, LoadedConfig, load
 from hashmatch.service.config_problems import problems
 from hashmatch.service.config_schema import known_settings
+from hashmatch.service.config_serving import StoreSection, TlsSection
 from hashmatch.service.config_text import reference, show
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -158,6 +159,7 @@ def test_all_problems_are_reported_at_once() -> None:
 def test_variables_of_the_client_and_of_kubernetes_are_left_alone() -> None:
     environ = {
         "HASHMATCH_TARGET": "localhost:1",
+        "HASHMATCH_APPROVER_KEY": "x",
         "HASHMATCH_CA_FILE": "x",
         "HASHMATCH_CERT_FILE": "x",
         "HASHMATCH_KEY_FILE": "x",
@@ -323,3 +325,18 @@ def test_sections_cannot_be_changed() -> None:
             setattr(getattr(Config(), section), next(iter(known_settings())).partition(".")[2], "x")
     with pytest.raises(AttributeError):
         TlsSection().key_file = "x"  # type: ignore[misc]
+
+
+def test_workers_need_a_port_to_share() -> None:
+    assert loaded("--workers", "4").config.server.workers == 4
+    assert "server.workers" in refused("--workers", "2", "--listen", "unix:/run/hashmatch.sock")
+    assert "server.workers" in refused("--workers", "0")
+
+
+@pytest.mark.parametrize(
+    ("rights", "certificate", "refuses"),
+    [("auto", "", False), ("auto", "server.pem", True), ("allow", "server.pem", False), ("refuse", "", True)],
+)
+def test_a_user_of_the_store_with_too_many_rights_is_refused_where_there_is_tls(rights, certificate, refuses):
+    config = Config(store=StoreSection(excessive_rights=rights), tls=TlsSection(certificate_file=certificate))
+    assert config.refuses_excessive_rights is refuses

@@ -9,7 +9,7 @@ from prometheus_client import Gauge
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.counts import Count, day_of, days_between, merged, seconds_left_of_day, total
 from hashmatch.model.verdicts import Verdict
-from hashmatch.service.config import CountsSection
+from hashmatch.service.config_duties import CountsSection
 from hashmatch.service.daily_counts import CountKeeper, DailyCounts
 from hashmatch.store.connection import Connection
 from hashmatch.store.counts import KEPT_DAYS, CountError, CountFiles, CountStore

@@ -6,72 +6,24 @@ import asyncio
 import base64
 import urllib.parse
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from google.rpc import error_details_pb2, status_pb2
+from grpc._cython import cygrpc
 from prometheus_client import CollectorRegistry
 
 from hashmatch.model.errors import ErrorReason, HashmatchError
 from hashmatch.service.calls import annotate, current_call, tally
-from hashmatch.service.config import ServerSection
+from hashmatch.service.config_serving import ServerSection
 from hashmatch.service.identity import AccessRules
 from hashmatch.service.statuses import code_of
 from hashmatch.v1 import errors_pb2
 
 from .conftest import SERVICE, ManualClock, Serve, Toy, ToyClient
-
-TIMEOUT = 20
-HELLO = StringValue(value="hello")
-SECRET = "0123456789abcdef" * 4
-
-
-async def failure(call: Any) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value
-
-
-def trailing(error: grpc.aio.AioRpcError, key: str) -> Any:
-    return dict(error.trailing_metadata()).get(key)
-
-
-def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
-    status = status_pb2.Status.FromString(trailing(error, "grpc-status-details-bin"))
-    assert status.code == error.code().value[0]
-    assert status.message == error.details()
-    found: dict[str, Any] = {}
-    for detail in status.details:
-        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
-            if detail.Is(kind.DESCRIPTOR):
-                found[kind.DESCRIPTOR.name] = kind()
-                detail.Unpack(found[kind.DESCRIPTOR.name])
-    assert found["ErrorInfo"].domain == "hashmatch"
-    return found
-
-
-def reason(error: grpc.aio.AioRpcError) -> str:
-    return str(details(error)["ErrorInfo"].reason)
-
-
-def failing(error: BaseException) -> Toy:
-    async def behaviour(request: Any, context: Any) -> Any:
-        raise error
-
-    return Toy(unary=behaviour)
-
-
-async def handled(registry: CollectorRegistry, method: str, grpc_type: str, code: str) -> None:
-    """Wait until the server has counted a call, which it does after the caller has its answer."""
-    labels = {"grpc_service": SERVICE, "grpc_method": method, "grpc_type": grpc_type, "grpc_code": code}
-    async with asyncio.timeout(TIMEOUT):
-        while not registry.get_sample_value("grpc_server_handled_total", labels):  # noqa: ASYNC110  nobody tells us
-            await asyncio.sleep(0)
-
+from .rpc import HELLO, SECRET, TIMEOUT, details, failing, failure, handled, reason, trailing
 
 # --- errors ---------------------------------------------------------------------------------------------------------
 
@@ -201,6 +153,16 @@ async def test_a_cancellation_inside_of_the_server_does_not_leave_the_caller_wai
     caught = await failure((await serve(failing(asyncio.CancelledError()))).unary(HELLO, timeout=TIMEOUT))
     assert caught.code() == grpc.StatusCode.UNAVAILABLE
     assert reason(caught) == "NOT_SERVING"
+
+
+async def test_a_connection_that_breaks_under_an_answer_is_no_defect(
+    serve: Serve, registry: CollectorRegistry, lines: list[dict[str, Any]]
+) -> None:
+    # What `context.write` raises then.
+    client = await serve(failing(cygrpc.ExecuteBatchError("execute_batch", ())))
+    assert reason(await failure(client.unary(HELLO, timeout=TIMEOUT))) == "NOT_SERVING"
+    await handled(registry, "Unary", "unary", "CANCELLED")
+    assert [line["event"] for line in lines] == ["rpc-handled"]
 
 
 async def test_a_unary_call_needs_a_deadline(serve: Serve) -> None:
@@ -350,105 +312,6 @@ async def test_a_failed_call_gives_its_place_back(serve: Serve, error: Exception
         assert reason(await failure(client.unary(HELLO, timeout=TIMEOUT))) != "OVERLOADED"
 
 
-# --- streams --------------------------------------------------------------------------------------------------------
-
-
-async def three(request: Any, context: Any) -> AsyncIterator[StringValue]:
-    for number in range(3):
-        yield StringValue(value=f"{request.value}{number}")
-
-
-async def test_each_kind_of_call_works_without_a_deadline_and_is_counted(
-    serve: Serve, registry: CollectorRegistry
-) -> None:
-    async def collect(requests: AsyncIterator[Any], context: Any) -> Any:
-        return StringValue(value="".join([request.value async for request in requests]))
-
-    async def chat(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for request in requests:
-            tally(items=2)
-            yield request
-
-    client = await serve(Toy(collect=collect, watch=three, chat=chat))
-    letters = [StringValue(value=letter) for letter in "abc"]
-    assert (await client.collect(iter(letters))).value == "abc"
-    assert [response.value async for response in client.watch(HELLO)] == ["hello0", "hello1", "hello2"]
-    assert [response.value async for response in client.chat(iter(letters))] == ["a", "b", "c"]
-    for method, kind, received, sent in [
-        ("Collect", "client_stream", 3, 1),
-        ("Watch", "server_stream", 1, 3),
-        ("Chat", "bidi_stream", 3, 3),
-    ]:
-        await handled(registry, method, kind, "OK")
-        labels = {"grpc_service": SERVICE, "grpc_method": method, "grpc_type": kind}
-        assert registry.get_sample_value("grpc_server_started_total", labels) == 1
-        assert registry.get_sample_value("grpc_server_msg_received_total", labels) == received
-        assert registry.get_sample_value("grpc_server_msg_sent_total", labels) == sent
-        assert registry.get_sample_value("grpc_server_handling_seconds_count", labels) == 1
-
-
-async def test_an_error_in_a_stream_comes_after_what_was_sent(serve: Serve) -> None:
-    async def watch(request: Any, context: Any) -> AsyncIterator[StringValue]:
-        yield request
-        raise HashmatchError(ErrorReason.STORE_DAMAGED, "a block does not verify")
-
-    call = (await serve(Toy(watch=watch))).watch(HELLO)
-    assert await call.read() == HELLO
-    caught = await failure(call.read())
-    assert caught.code() == grpc.StatusCode.DATA_LOSS
-    assert reason(caught) == "STORE_DAMAGED"
-
-
-async def test_a_message_of_a_stream_that_is_none_is_the_callers_error(serve: Serve) -> None:
-    async def collect(requests: AsyncIterator[Any], context: Any) -> Any:
-        return StringValue(value=str(len([request async for request in requests])))
-
-    client = await serve(Toy(collect=collect))
-    raw = client.channel.stream_unary(f"/{SERVICE}/Collect", request_serializer=bytes)
-    assert reason(await failure(raw(iter([b"\xff\xff"])))) == "INVALID_FIELD"
-
-
-async def test_a_stream_that_is_cancelled_closes_its_handler_and_gives_its_place_back(
-    serve: Serve, registry: CollectorRegistry
-) -> None:
-    closed = asyncio.Event()
-
-    async def watch(request: Any, context: Any) -> AsyncIterator[StringValue]:
-        try:
-            yield request
-            await asyncio.Event().wait()
-        finally:
-            closed.set()
-
-    section = ServerSection(maximum_concurrent_streams=1, maximum_share_per_caller=1)
-    client = await serve(Toy(watch=watch), section=section)
-    call = client.watch(HELLO)
-    assert await call.read() == HELLO
-    assert reason(await failure(client.watch(HELLO).read())) == "OVERLOADED"
-    assert await client.unary(HELLO, timeout=TIMEOUT) == HELLO  # counted apart
-    call.cancel()
-    await asyncio.wait_for(closed.wait(), TIMEOUT)
-    await handled(registry, "Watch", "server_stream", "CANCELLED")
-    again = client.watch(HELLO)
-    assert await again.read() == HELLO
-    again.cancel()
-
-
-async def test_a_handler_that_writes_for_itself_works_too(serve: Serve) -> None:
-    async def watch(request: Any, context: grpc.aio.ServicerContext) -> None:
-        await context.write(request)
-
-    assert [response async for response in (await serve(Toy(watch=watch))).watch(HELLO)] == [HELLO]
-
-
-async def test_a_handler_that_would_block_the_loop_is_refused(serve: Serve) -> None:
-    def blocking(request: Any, context: Any) -> Any:
-        return request
-
-    with pytest.raises(TypeError, match="Unary: the handler must be asynchronous"):
-        await serve(Toy(unary=blocking))
-
-
 # --- the log --------------------------------------------------------------------------------------------------------
 
 
@@ -482,3 +345,16 @@ async def test_each_call_has_one_line(
         "matches": 1,
     }
     assert lines == [expected, expected | {"code": "INVALID_ARGUMENT", "reason": "EMPTY_BATCH"}]
+
+
+async def test_the_answer_does_not_wait_for_the_log(serve: Serve, lines: list[dict[str, Any]]) -> None:
+    lines_when_encoding: list[int] = []
+
+    def encode(answer: StringValue) -> bytes:
+        lines_when_encoding.append(len(lines))
+        return answer.SerializeToString()
+
+    client = await serve(Toy(), encoders={f"/{SERVICE}/Unary": encode})
+    await client.unary(HELLO, timeout=TIMEOUT)
+    assert lines_when_encoding == [0]
+    assert len(lines) == 1

@@ -126,10 +126,14 @@ async def test_watch_tells_every_change_and_ends_with_the_server(
     assert await watch.read() is grpc.aio.EOF
 
 
-async def test_watching_a_service_that_is_unknown_says_so_and_stays(stub: health_pb2_grpc.HealthStub) -> None:
+async def test_watching_a_service_that_is_unknown_says_so_and_ends_with_the_server(
+    stub: health_pb2_grpc.HealthStub, health: Health
+) -> None:
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="unheard.of"), timeout=TIMEOUT)
     assert (await watch.read()).status == UNKNOWN
-    watch.cancel()
+    health.set("store", ok=True)
+    health.shutdown()
+    assert await watch.read() is grpc.aio.EOF
 
 
 async def test_a_change_between_two_looks_is_not_missed(health: Health) -> None:

@@ -89,16 +89,16 @@ def refusal(pem: bytes) -> HashmatchError:
 
 def test_a_caller_is_the_one_uri(authority: Authority) -> None:
     _, pem = authority.issue(uri(NAME))
-    caller, expires_at = caller_in_certificate(pem)
+    caller = caller_in_certificate(pem)
     assert caller == Caller(NAME, authenticated=True)
-    assert expires_at > time.time()
+    assert caller.expires_at > time.time()
 
 
 def test_other_kinds_of_names_beside_the_uri_do_not_matter(authority: Authority) -> None:
     _, pem = authority.issue(
         x509.DNSName("client.example.org"), uri(NAME), x509.IPAddress(ipaddress.ip_address("10.0.0.1"))
     )
-    assert caller_in_certificate(pem)[0].name == NAME
+    assert caller_in_certificate(pem).name == NAME
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,10 +26,11 @@ SHA256 = MD5 * 2
 def as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    before = structlog.get_config()
     yield
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def written(write: Callable[[], Any], **settings: str) -> str:
@@ -77,7 +79,7 @@ def test_a_line_is_one_json_object() -> None:
         Path("/data") / SHA256,
         structlog.testing.CapturedCall("info", (bytes.fromhex(MD5),), {}),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_no_spelling_of_a_hash_is_written(value: Any, form: str) -> None:
     text = written(lambda: logs.get_logger("test").warning("event", value=value), format=form)
@@ -107,6 +109,20 @@ def test_library_records_have_the_same_form_and_the_same_guard() -> None:
     assert result["event"] == "digest [redacted]"
     assert result["logger"] == "library"
     assert result["level"] == "warning"
+
+
+def test_the_library_of_calls_writes_no_tracebacks() -> None:
+    """It logs one for every call that its peer ends in the middle."""
+
+    def fail() -> None:
+        try:
+            raise ValueError(MD5)
+        except ValueError:
+            logging.getLogger("grpc._cython.cygrpc").exception("a call broke off")
+
+    result = json.loads(written(fail))
+    assert (result["event"], result["error"]) == ("a call broke off", "ValueError")
+    assert "exception" not in result
 
 
 def test_a_traceback_is_written_without_the_data_in_it() -> None:
@@ -147,3 +163,16 @@ def test_configuring_again_replaces_the_first() -> None:
     text = written(lambda: logging.getLogger("library").warning("once"))
     assert len(text.splitlines()) == 1
     assert first.getvalue() == ""
+
+
+def test_a_log_that_cannot_be_written_stops_nobody():
+    """As a file on a full disk, which takes lines again once there is room."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", buffering=1) as stream:
+        os.close(reader)
+        logs.configure(stream=stream)
+        logs.get_logger("test").info("event")
+        logging.getLogger("library").warning("event")
+        # Whatever is left in the buffer is not for the one who closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        logs.get_logger("test").info("event")

@@ -94,9 +94,9 @@ class Scene:
     def close(self) -> None:
         self.desk.close()
 
-    def activate(self, lists: str = ALLOWED) -> int:
+    def activate(self, lists: str = ALLOWED, *, rest: str = "") -> int:
         self._version += 1
-        document = POLICY.format(version=self._version, lists=lists)
+        document = POLICY.format(version=self._version, lists=lists) + rest
         return Policies(self.acts).activate(document, ACTOR, "a test").epoch
 
     def define(self, list_id: str, *, max_age: float = 30 * DAY, title: str = "") -> None:

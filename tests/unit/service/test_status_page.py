@@ -14,10 +14,12 @@ from hashmatch.index.snapshot import Snapshot
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.lists import ListDefinition, ListNature
 from hashmatch.model.verdicts import Verdict
-from hashmatch.service.config import Config, MetricsSection, StoreSection
+from hashmatch.service.config import Config
+from hashmatch.service.config_duties import MetricsSection
+from hashmatch.service.config_serving import StoreSection
 from hashmatch.service.listeners import MATCH_SERVICE
 from hashmatch.service.metrics import Metrics
-from hashmatch.service.recent_rates import MAXIMUM_SAMPLES, RecentRates, quantile
+from hashmatch.service.recent_rates import MAXIMUM_SAMPLES, RecentRates, counters_of, quantile
 from hashmatch.service.status_charts import Line, chart
 from hashmatch.service.status_page import StatusPage
 from hashmatch.store.manifest import Generation, ListState, Manifest, ManifestHeader
@@ -84,7 +86,7 @@ class World:
         self.lists: list[ListState] = []
         self.approvals_required = 2
         self.loaded = True
-        self.recent = RecentRates(metrics, clock, match_service=MATCH_SERVICE)
+        self.recent = RecentRates(counters_of(metrics, match_service=MATCH_SERVICE), clock)
 
     def served(self) -> Served | None:
         if not self.loaded:
@@ -98,19 +100,12 @@ class World:
             approvals_required=self.approvals_required,
             lists={state.definition.list_id: state for state in self.lists},
         )
-        header = ManifestHeader(epoch=4_711, renewals=0, nonce=b"")
+        header = ManifestHeader(epoch=4_711, renewals=0, key_id="", nonce=b"")
         return Served(Snapshot(manifest, {}, {}), header, self.clock.now(), self.clock.monotonic())
 
     def page(self) -> str:
-        page = StatusPage(
-            self.config,
-            readiness=lambda: (set(self.components.values()) == {"ok"}, self.components),
-            served=self.served,
-            recent=self.recent,
-            clock=self.clock,
-            version="1.2.3",
-        )
-        return page.render()
+        page = StatusPage(self.config, served=self.served, clock=self.clock, version="1.2.3")
+        return page.render(self.components, self.recent.intervals())
 
     def text(self) -> str:
         return " ".join(Document(self.page()).text)
