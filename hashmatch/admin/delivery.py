@@ -1,7 +1,7 @@
 """A delivery on its way from a file to the server.
 
-The server can tell a delivery that was cut off from a whole one only if it knows the SHA-256 before: a file is read
-twice for that, standard input cannot be. So whatever goes wrong while reading, the call is cancelled, never closed.
+A call that breaks off can look to the server like one that ended. So a file is read twice, to state its SHA-256 before;
+and whatever goes wrong while reading, the call is cancelled and the message that says the end is never sent.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from threading import Event
+from typing import BinaryIO
 
 from hashmatch_client import ProtocolViolationError
 from hashmatch_client.cli.text import printable
@@ -32,7 +33,7 @@ _LONGEST_NAME = 256
 class Delivery:
     """Where the bytes come from. `size` is None and `sha256` empty where they are known only at the end."""
 
-    file: FileIO
+    file: BinaryIO
     name: str
     size: int | None
     sha256: bytes
@@ -117,10 +118,10 @@ class _Parts:
                 yield pb.StageRequest(chunk=chunk)
                 self._shown.advance(len(chunk))
             self._shown.begin("vetting", None)
+            self.sha256 = digest.digest()
+            yield pb.StageRequest(end=pb.StageEnd())
         except Exception as error:  # noqa: BLE001 - raised again by `send`, in the caller's thread
             self.failure = error
             self._call_known.wait()
             if self._call is not None:
                 self._call.cancel()
-            return
-        self.sha256 = digest.digest()

@@ -29,6 +29,8 @@ def definition_document(definition: list_service_pb2.ListDefinition) -> Document
         "jurisdiction": definition.jurisdiction,
         "max_age_seconds": definition.max_age.seconds,
         "maximum_distance": definition.maximum_distance if definition.HasField("maximum_distance") else None,
+        "minimum_asked_share": definition.minimum_asked_share,
+        "minimum_listed_share": definition.minimum_listed_share,
     }
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hashmatch_client import ConfigurationError, Hash, HashmatchClientError, InvalidHashError
 from hashmatch_client._wire import hash_message
-from hashmatch_client.cli.subjects import lines_of, subjects_of_lines
+from hashmatch_client.cli.subjects import lines_of, subject_of_video, subjects_of_lines
 from hashmatch_client.cli.text import counted
 
 from hashmatch.admin.connection import connect
 from hashmatch.admin.exits import Exit
 from hashmatch.admin.output import in_epoch, outcome, print_result
+from hashmatch.admin.proposing import act_or_propose
 from hashmatch.v1 import common_pb2
 from hashmatch.v1 import list_admin_service_pb2 as pb
 
@@ -27,14 +28,17 @@ def suppress(arguments: Namespace) -> Exit:
     hashes = _given(arguments)
     with connect(arguments) as client:
 
-        def act(batch: list[common_pb2.Hash]) -> tuple[int, int]:
+        def act(batch: Sequence[common_pb2.Hash]) -> tuple[int, int] | None:
             request = pb.SuppressRequest(
                 hashes=batch, list_ids=arguments.list_ids, reason=arguments.reason, validate_only=arguments.dry_run
             )
-            response = client.act(client.service.Suppress, request)
-            return response.epoch, response.newly_suppressed
+            response = act_or_propose(arguments, client, client.service.Suppress, request, suppress=request)
+            return None if response is None else (response.epoch, response.newly_suppressed)
 
-        epoch, changed = _in_batches(hashes, act)
+        done_so_far = _in_batches(hashes, act)
+    if done_so_far is None:
+        return Exit.PROPOSED
+    epoch, changed = done_so_far
     where = ", ".join(arguments.list_ids) or "every list"
     document = outcome(arguments, epoch) | {
         "hashes": len(hashes),
@@ -52,12 +56,17 @@ def unsuppress(arguments: Namespace) -> Exit:
     hashes = _given(arguments)
     with connect(arguments) as client:
 
-        def act(batch: list[common_pb2.Hash]) -> tuple[int, int]:
+        def act(batch: Sequence[common_pb2.Hash]) -> tuple[int, int] | None:
             request = pb.LiftSuppressionRequest(hashes=batch, reason=arguments.reason, validate_only=arguments.dry_run)
-            response = client.act(client.service.LiftSuppression, request)
-            return response.epoch, response.lifted
+            response = act_or_propose(
+                arguments, client, client.service.LiftSuppression, request, lift_suppression=request
+            )
+            return None if response is None else (response.epoch, response.lifted)
 
-        epoch, changed = _in_batches(hashes, act)
+        done_so_far = _in_batches(hashes, act)
+    if done_so_far is None:
+        return Exit.PROPOSED
+    epoch, changed = done_so_far
     document = outcome(arguments, epoch) | {"hashes": len(hashes), "lifted": changed}
     done = "Would lift" if arguments.dry_run else "Lifted"
     what = f"the suppression of {changed:,} of {counted(len(hashes), 'hash', 'hashes')}"
@@ -74,16 +83,16 @@ def withdraw(arguments: Namespace) -> Exit:
     if len(hashes) > _BATCH or len(keys) > _BATCH:
         raise ConfigurationError(f"at most {_BATCH:,} hashes and {_BATCH:,} keys: stage a delivery to remove more")
     with connect(arguments) as client:
-        response = client.act(
-            client.service.WithdrawEntries,
-            pb.WithdrawEntriesRequest(
-                list_id=arguments.list_id,
-                hashes=map(hash_message, hashes),
-                source_keys=keys,
-                reason=arguments.reason,
-                validate_only=arguments.dry_run,
-            ),
+        request = pb.WithdrawEntriesRequest(
+            list_id=arguments.list_id,
+            hashes=map(hash_message, hashes),
+            source_keys=keys,
+            reason=arguments.reason,
+            validate_only=arguments.dry_run,
         )
+        response = act_or_propose(arguments, client, client.service.WithdrawEntries, request, withdraw_entries=request)
+    if response is None:
+        return Exit.PROPOSED
     document = outcome(arguments, response.epoch) | {
         "list": arguments.list_id,
         "generation": response.generation,
@@ -103,29 +112,49 @@ def hashes_in_file(source: str) -> list[common_pb2.Hash]:
     return [hash_message(each) for each in _valid(_from_file(source))]
 
 
-def _in_batches(hashes: Sequence[Hash], act: Callable[[list[common_pb2.Hash]], tuple[int, int]]) -> tuple[int, int]:
-    """Acts on as many hashes at a time as a call takes; returns the last epoch and the sum of what was changed."""
+def _in_batches(
+    hashes: Sequence[common_pb2.Hash], act: Callable[[Sequence[common_pb2.Hash]], tuple[int, int] | None]
+) -> tuple[int, int] | None:
+    """Acts on as many hashes at a time as a call takes; returns the last epoch and the sum of what was changed.
+
+    None if that was proposed instead, in as many proposals.
+    """
     epoch = changed = 0
+    proposed = False
     for start in range(0, len(hashes), _BATCH):
         try:
-            epoch, more = act([hash_message(each) for each in hashes[start : start + _BATCH]])
+            outcome_of_batch = act(hashes[start : start + _BATCH])
         except HashmatchClientError as error:
             if start:
                 error.add_note(f"the first {start:,} of {len(hashes):,} hashes are done")
             raise
-        changed += more
-    return epoch, changed
+        if outcome_of_batch is None:
+            proposed = True
+            continue
+        epoch = outcome_of_batch[0]
+        changed += outcome_of_batch[1]
+    return None if proposed else (epoch, changed)
 
 
-def _given(arguments: Namespace) -> tuple[Hash, ...]:
-    """The hashes in the arguments or in the file that they name, each once."""
-    if bool(arguments.hashes) == bool(arguments.hashes_file):
-        raise ConfigurationError("give either --hashes FILE or HASH arguments")
+def _given(arguments: Namespace) -> list[common_pb2.Hash]:
+    """The hashes in the arguments or in the file that they name, each once; of a video those of its frames."""
+    if len([each for each in (arguments.hashes, arguments.hashes_file, arguments.vpdq) if each]) != 1:
+        raise ConfigurationError("give either --hashes FILE, --vpdq FILE or HASH arguments")
+    if arguments.vpdq:
+        return _frames(arguments.vpdq)
     found = _from_file(arguments.hashes_file) if arguments.hashes_file else _from_arguments(arguments.hashes)
     hashes = _valid(found)
     if not hashes:
         raise ConfigurationError("no hash was given")
-    return hashes
+    return [hash_message(each) for each in hashes]
+
+
+def _frames(path: str) -> list[common_pb2.Hash]:
+    subject = subject_of_video(path)
+    if subject.item is None:
+        raise InvalidHashError(f"{path}: {subject.problem}; nothing was sent")
+    codes = dict.fromkeys(frame.pdq for each in subject.item.hashes for frame in each.frames)
+    return [common_pb2.Hash(algorithm=common_pb2.ALGORITHM_VPDQ, value=code) for code in codes]
 
 
 def _from_file(source: str) -> Iterator[Hash | str]:

@@ -26,7 +26,12 @@ class Exit(enum.IntEnum):
     NOT_PERMITTED = 4
     REFUSED = 5
     WARNED = 6
+    PROPOSED = 7
     INTERRUPTED = 130
+
+
+class RefusedHereError(HashmatchClientError):
+    """Something that was refused on this machine, as a server refuses things."""
 
 
 EPILOG = """\
@@ -37,13 +42,14 @@ exit codes:
   4    the server does not permit it
   5    refused as things stand: a gate is not met, approvals are missing, the report or the list has changed
   6    nothing is broken, but something will be (doctor)
+  7    proposed: it takes effect once others have approved it and it is carried out
   1    anything else
   130  interrupted
 
 environment:
-  HASHMATCH_ADMIN_TARGET, HASHMATCH_OPERATOR, HASHMATCH_CA_FILE, HASHMATCH_CERT_FILE and HASHMATCH_KEY_FILE stand in for
-  --target, --operator and the options of the same name, and HASHMATCH_TARGET for --match-target; NO_COLOR turns colours
-  off.
+  HASHMATCH_ADMIN_TARGET, HASHMATCH_OPERATOR, HASHMATCH_CA_FILE, HASHMATCH_CERT_FILE, HASHMATCH_KEY_FILE and
+  HASHMATCH_APPROVER_KEY stand in for --target, --operator and the options of the same name, and HASHMATCH_TARGET for
+  --match-target; NO_COLOR turns colours off.
 """
 
 
@@ -52,6 +58,8 @@ def exit_of(error: HashmatchClientError) -> Exit:
     match error:
         case ConfigurationError() | InvalidHashError():
             return Exit.USAGE
+        case RefusedHereError():
+            return Exit.REFUSED
         case ApiError(reason="DELIVERY_TOO_LARGE"):  # has the code of an overload, but waiting does not help
             return Exit.FAILED
         case UnavailableError() | DeadlineExceededError() | OverloadedError():

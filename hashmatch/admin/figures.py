@@ -34,6 +34,7 @@ _COLUMNS = (
     "not_determined",
     "confirmed",
     "disputed",
+    "precision",
     "error_ratio",
     "publications",
     "added",
@@ -105,8 +106,9 @@ def _technology(each: Technology) -> Document:
     return {
         "algorithm": each.algorithm,
         "match": each.matches,
-        "confirmed": "" if each.confirmed is None else each.confirmed,
-        "disputed": "" if each.disputed is None else each.disputed,
+        "confirmed": each.confirmed,
+        "disputed": each.disputed,
+        "precision": "" if each.precision is None else each.precision,
         "error_ratio": "" if each.error_ratio is None else each.error_ratio,
     }
 
@@ -136,7 +138,7 @@ def _print_tables(figures: Figures, *, no_color: bool) -> None:
     )
     print()
     print_table(
-        ("List", "Owner", "Nature", "Algorithm", "Matches", "Disputed"),
+        ("List", "Owner", "Nature", "Algorithm", "Matches", "Confirmed", "Disputed", "Precision"),
         [
             (
                 each.list_id,
@@ -144,12 +146,14 @@ def _print_tables(figures: Figures, *, no_color: bool) -> None:
                 each.nature,
                 technology.algorithm,
                 f"{technology.matches:,}",
-                "not recorded" if technology.disputed is None else f"{technology.disputed:,}",
+                f"{technology.confirmed:,}",
+                f"{technology.disputed:,}",
+                "" if technology.precision is None else f"{technology.precision:.2%}",
             )
             for each in figures.lists
             for technology in each.technologies
         ],
         no_color=no_color,
-        numbers=("Matches", "Disputed"),
+        numbers=("Matches", "Confirmed", "Disputed", "Precision"),
     )
     print("\nWhat laws ask for by name is in --output html and --output json.")

@@ -24,8 +24,9 @@ from hashmatch.admin.documents import (
 )
 from hashmatch.admin.exits import Exit
 from hashmatch.admin.output import in_epoch, outcome, print_result, print_rows
+from hashmatch.admin.proposing import act_or_propose
 from hashmatch.admin.report import counts_text, print_facts
-from hashmatch.admin.staging import open_stagings, print_stagings
+from hashmatch.admin.staging import accepted_gates, open_stagings, print_stagings
 from hashmatch.admin.values import span_text
 from hashmatch.v1 import common_pb2, list_service_pb2
 from hashmatch.v1 import list_admin_service_pb2 as pb
@@ -74,10 +75,14 @@ def define(arguments: Namespace) -> Exit:
         jurisdiction=arguments.jurisdiction,
         max_age=max_age,
         maximum_distance=arguments.max_distance,
+        minimum_asked_share=arguments.min_asked_share,
+        minimum_listed_share=arguments.min_listed_share,
     )
     with connect(arguments) as client:
         request = pb.DefineListRequest(definition=definition, validate_only=arguments.dry_run)
-        response = client.act(client.service.DefineList, request)
+        response = act_or_propose(arguments, client, client.service.DefineList, request, define_list=request)
+    if response is None:
+        return Exit.PROPOSED
     stated = response.definition
     document = outcome(arguments, response.epoch) | {"definition": definition_document(stated)}
     done = "Would define" if arguments.dry_run else "Defined"
@@ -96,10 +101,12 @@ def show(arguments: Namespace) -> Exit:
 def withdraw(arguments: Namespace) -> Exit:
     """`list withdraw`."""
     with connect(arguments) as client:
-        response = client.act(
-            client.service.WithdrawList,
-            pb.WithdrawListRequest(list_id=arguments.list_id, reason=arguments.reason, validate_only=arguments.dry_run),
+        request = pb.WithdrawListRequest(
+            list_id=arguments.list_id, reason=arguments.reason, validate_only=arguments.dry_run
         )
+        response = act_or_propose(arguments, client, client.service.WithdrawList, request, withdraw_list=request)
+    if response is None:
+        return Exit.PROPOSED
     document = outcome(arguments, response.epoch) | {"list": arguments.list_id}
     done = "Would withdraw" if arguments.dry_run else "Withdrew"
     print_result(arguments, document, f"{done} {arguments.list_id}{in_epoch(arguments, response.epoch)}.")
@@ -108,16 +115,24 @@ def withdraw(arguments: Namespace) -> Exit:
 
 def rollback(arguments: Namespace) -> Exit:
     """`rollback`."""
+    gates = accepted_gates(arguments)
     with connect(arguments) as client:
-        response = client.act(
-            client.service.RollBack,
-            pb.RollBackRequest(
-                list_id=arguments.list_id,
-                generation=arguments.generation,
-                reason=arguments.reason,
-                validate_only=arguments.dry_run,
-            ),
+        request = pb.RollBackRequest(
+            list_id=arguments.list_id,
+            generation=arguments.generation,
+            reason=arguments.reason,
+            accept_gates=gates,
+            validate_only=arguments.dry_run,
         )
+
+        def named() -> pb.RollBackRequest:
+            # What is approved names the generation, whatever is published meanwhile.
+            request.generation = request.generation or _generation_before(client, arguments.list_id)
+            return request
+
+        response = act_or_propose(arguments, client, client.service.RollBack, request, roll_back=named)
+    if response is None:
+        return Exit.PROPOSED
     generation = response.generation
     document = outcome(arguments, response.epoch) | {"generation": generation_document(generation)}
     target = f"generation {arguments.generation}" if arguments.generation else "the generation before"
@@ -197,6 +212,12 @@ def _history(client: AdminClient, list_id: str, limit: int) -> list[pb.HistoryEv
             return events[:limit]
 
 
+def _generation_before(client: AdminClient, list_id: str) -> int:
+    """The generation before the current one; 0 if there is none, which the server refuses."""
+    retained = client.ask(client.service.GetHistory, pb.GetHistoryRequest(list_id=list_id, page_size=1)).retained
+    return retained[0].number if retained else 0
+
+
 def _nature_name(text: str) -> str:
     return f"LIST_NATURE_{text.upper().replace('-', '_')}"
 
@@ -251,6 +272,14 @@ def _print_one(
         print_stagings(stagings, no_color=no_color)
 
 
+def _has_videos(each: HashList) -> bool:
+    return each.generation is not None and Algorithm.VPDQ in each.generation.counts
+
+
+def _shares(each: HashList) -> str:
+    return f"{each.minimum_asked_share:.0%} of the asked frames, {each.minimum_listed_share:.0%} of the listed"
+
+
 def _facts(each: HashList) -> Sequence[tuple[str, str]]:
     stated = [
         ("list", each.list_id),
@@ -261,6 +290,7 @@ def _facts(each: HashList) -> Sequence[tuple[str, str]]:
         ("jurisdiction", each.jurisdiction),
         ("maximum age", span_text(each.max_age or timedelta(0))),
         *([] if each.maximum_distance is None else [("maximum distance", str(each.maximum_distance))]),
+        *([("video shares", _shares(each))] if _has_videos(each) else []),
     ]
     generation, freshness = each.generation, each.freshness
     if generation is None or freshness is None:

@@ -8,6 +8,9 @@ from functools import partial
 from typing import Any
 
 from hashmatch.admin import values
+from hashmatch.admin.exchange_parser import add_exchange
+from hashmatch.admin.feed_parser import add_feed
+from hashmatch.admin.machine_parser import add_backup, add_doctor, add_report, add_restore
 from hashmatch.admin.parsing import DOCUMENT as _DOCUMENT
 from hashmatch.admin.parsing import ROWS as _ROWS
 from hashmatch.admin.parsing import Parser
@@ -16,10 +19,19 @@ from hashmatch.admin.parsing import add_reason as _add_reason
 from hashmatch.admin.parsing import command as _command
 from hashmatch.admin.parsing import finish as _finish
 from hashmatch.admin.parsing import group as _group
-from hashmatch.admin.trust_parser import add_audit, add_pki, add_policy
+from hashmatch.admin.trust_parser import (
+    add_approve,
+    add_approver,
+    add_approver_key,
+    add_audit,
+    add_feedback,
+    add_floods,
+    add_pki,
+    add_policy,
+    add_proposal,
+)
 
 _NATURES = ("illegal", "exploitative", "self-reported", "terrorist", "test", "known-good")
-_VOTED = ("md5", "sha1", "photodna", "pdq")
 _MODES = ("full", "incremental")
 # Those of the registry, which takes long to load.
 _FORMATS = (
@@ -36,7 +48,18 @@ _FORMATS = (
     "columns",
     "hash-text",
 )
-_FILE_OPTIONS = {"file", "hashes_file", "profile", "config", "ca_file", "cert_file", "key_file"}
+_FILE_OPTIONS = {
+    "file",
+    "hashes_file",
+    "vpdq",
+    "profile",
+    "config",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "approver_key",
+    "passphrase_file",
+}
 
 # How long a call may take, in seconds. A delivery is transferred, parsed and compared in one call; what publishes reads
 # every segment back before it takes effect.
@@ -70,14 +93,21 @@ def build_parser() -> Parser:
     _add_suppress(commands)
     _add_unsuppress(commands)
     _add_withdraw(commands)
+    _add_opinion(_group(commands, "opinion", "contribute, dispute and withdraw opinions on hashes"))
     _add_history(commands)
-    _add_feed(_group(commands, "feed", "run feeds, see how they stand, give their bodies feedback"))
-    _add_doctor(commands)
-    _add_backup(commands)
-    _add_restore(commands)
-    _add_report(commands)
+    add_feed(_group(commands, "feed", "run feeds, see how they stand, give their bodies feedback"))
+    add_doctor(commands)
+    add_backup(commands)
+    add_restore(commands)
+    add_report(commands)
+    add_approve(commands)
+    add_proposal(_group(commands, "proposal", "see what others propose, and carry it out"))
+    add_approver(_group(commands, "approver", "say who can approve"))
+    add_feedback(_group(commands, "feedback", "see what callers say of matches, and settle it"))
+    add_floods(_group(commands, "floods", "see which entries suddenly match far more than before"))
     add_policy(_group(commands, "policy", "say who may ask what"))
     add_audit(_group(commands, "audit", "verify and read the audit log"))
+    add_exchange(_group(commands, "exchange", "publish lists to other instances, and pull theirs"))
     add_pki(_group(commands, "pki", "make certificates for a trial"))
     return parser
 
@@ -106,6 +136,18 @@ def _add_list(commands: Any) -> None:
         choices=range(32),
         metavar="BITS",
         help="how far a near PDQ code of it may be, 0 (equal) to 31 (default: the server's limit)",
+    )
+    parser.add_argument(
+        "--min-asked-share",
+        type=float,
+        metavar="SHARE",
+        help="how much of a video that is asked about must be near one of its videos (default: 0.8)",
+    )
+    parser.add_argument(
+        "--min-listed-share",
+        type=float,
+        metavar="SHARE",
+        help="how much of one of its videos must be near what is asked about (default: 0)",
     )
     parser.add_argument("--title", default="", metavar="TEXT", help="a title for people")
     parser.add_argument("--scheme", default="", metavar="NAME", help="the scheme of labels where an entry gives none")
@@ -215,6 +257,7 @@ def _add_staging(commands: Any) -> None:
     )
     how.add_argument("--yes-i-read-the-report", action="store_true", dest="yes", help="show the report and do not ask")
     parser.add_argument("--note", default="", metavar="TEXT", help="a note for the record")
+    add_approver_key(parser)
     _finish(parser, _DOCUMENT)
 
     parser = _command(
@@ -225,6 +268,17 @@ def _add_staging(commands: Any) -> None:
         "Make a staged generation visible to everybody, in one step, after its segments were read back and verified.",
     )
     _add_staging_id(parser)
+    _add_accept_gate(parser)
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
+    _finish(parser, _DOCUMENT, dry_run=True, seconds=_SECONDS_TO_PUBLISH)
+
+    parser = _command(commands, "discard", ("staging", "discard"), "drop it")
+    _add_staging_id(parser)
+    _add_reason(parser)
+    _finish(parser, _DOCUMENT)
+
+
+def _add_accept_gate(parser: Parser) -> None:
     parser.add_argument(
         "--accept-gate",
         action="append",
@@ -233,13 +287,6 @@ def _add_staging(commands: Any) -> None:
         metavar="NAME",
         help="publish although this gate is not met; may be repeated, and needs --reason",
     )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
-    _finish(parser, _DOCUMENT, dry_run=True, seconds=_SECONDS_TO_PUBLISH)
-
-    parser = _command(commands, "discard", ("staging", "discard"), "drop it")
-    _add_staging_id(parser)
-    _add_reason(parser)
-    _finish(parser, _DOCUMENT)
 
 
 def _add_rollback(commands: Any) -> None:
@@ -258,6 +305,7 @@ def _add_rollback(commands: Any) -> None:
         metavar="N",
         help="the one to return to (default: the one before the current)",
     )
+    _add_accept_gate(parser)
     _add_reason(parser)
     _finish(parser, _DOCUMENT, dry_run=True)
 
@@ -320,6 +368,58 @@ def _add_withdraw(commands: Any) -> None:
     _finish(parser, _DOCUMENT, dry_run=True, seconds=_SECONDS_TO_PUBLISH)
 
 
+def _add_opinion(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "contribute",
+        ("opinions", "contribute"),
+        "say what hashes are, in your own list",
+        "Stage an opinion on hashes as a small delivery to your own list. It takes the place of the list's earlier\n"
+        "opinion on them, once others have approved it and it is published.",
+    )
+    _add_opinion_on(parser)
+    parser.add_argument(
+        "--opinion",
+        required=True,
+        type=values.opinion,
+        metavar="OPINION",
+        help="baseline: illegal everywhere; national:XX: in jurisdiction XX; not-illegal",
+    )
+    _add_opinion_label(parser)
+
+    parser = _command(
+        commands,
+        "dispute",
+        ("opinions", "dispute"),
+        "say that hashes are not illegal, against what is said of them",
+        "Stage the opinion that hashes are not illegal, marked as a dispute; it is told beside what others say.",
+    )
+    _add_opinion_on(parser)
+    _add_opinion_label(parser)
+
+    parser = _command(commands, "withdraw", ("opinions", "withdraw"), "take your list's opinion on hashes back")
+    _add_opinion_on(parser)
+    _finish(parser, _DOCUMENT, dry_run=True)
+
+
+def _add_opinion_on(parser: Parser) -> None:
+    parser.add_argument("list_id", metavar="LIST", help="your own list")
+    parser.add_argument(
+        "--hashes",
+        required=True,
+        dest="hashes_file",
+        metavar="FILE",
+        help="the hashes, one a line; - is standard input",
+    )
+    _add_reason(parser)
+
+
+def _add_opinion_label(parser: Parser) -> None:
+    parser.add_argument("--label", default="", metavar="TEXT", help="the label of your own scheme")
+    parser.add_argument("--scheme", default="", metavar="NAME", help="that scheme")
+    _finish(parser, _DOCUMENT, dry_run=True)
+
+
 def _add_history(commands: Any) -> None:
     parser = _command(commands, "history", ("lists", "history"), "show what was done, newest first")
     parser.add_argument("list_id", nargs="?", default="", metavar="LIST", help="only to this list")
@@ -327,136 +427,6 @@ def _add_history(commands: Any) -> None:
         "--limit", type=partial(values.at_least, 1), default=50, metavar="N", help="the last N acts (default: 50)"
     )
     _finish(parser, _ROWS)
-
-
-def _add_feed(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "run",
-        ("feeds", "run"),
-        "pull what a body published, now",
-        "Read everything that the body of a feed published since the list's checkpoint, and stage it as one delivery.\n"
-        "It goes on in the server if this command is interrupted. While an earlier round waits to be published,\n"
-        "nothing is read.",
-    )
-    _add_feed_name(parser)
-    parser.add_argument("--full", action="store_true", help="read everything anew; drops a round that waits")
-    parser.add_argument("--drop-waiting", action="store_true", help="drop a round that waits, and read again")
-    _finish(parser, _DOCUMENT, seconds=_SECONDS_TO_STAGE)
-
-    parser = _command(commands, "status", ("feeds", "status"), "show how the feeds stand")
-    parser.add_argument("--feed", default="", dest="name", metavar="NAME", help="only this one")
-    _finish(parser, _ROWS)
-
-    parser = _command(
-        commands,
-        "feedback",
-        ("feeds", "feedback"),
-        "tell a body that an entry is right or wrong",
-        "Tell the body of a feed, in its own form, what you think of an entry. NCMEC needs --key, --algorithm and,\n"
-        "for a negative vote, --reason-id; StopNCII needs --hashes; ThreatExchange needs --key.",
-    )
-    _add_feed_name(parser)
-    parser.add_argument(
-        "opinion", choices=("affirmative", "negative"), help="affirmative: the body is right; negative: it is wrong"
-    )
-    parser.add_argument(
-        "--key", default="", metavar="KEY", help="the entry: MEMBER/ENTRY (NCMEC), a descriptor's id (ThreatExchange)"
-    )
-    parser.add_argument("--algorithm", choices=_VOTED, help="NCMEC: which of the entry's fingerprints is meant")
-    parser.add_argument("--reason-id", default="", metavar="ID", help="NCMEC: why, by the id that it gave the reason")
-    parser.add_argument(
-        "--tag", action="append", default=[], dest="tags", metavar="TEXT", help="StopNCII: a tag; may be repeated"
-    )
-    parser.add_argument(
-        "--hashes", dest="hashes_file", metavar="FILE", help="StopNCII: a file with the one hash; - is standard input"
-    )
-    _finish(parser, _DOCUMENT)
-
-
-def _add_feed_name(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the feed; `feed status` names them")
-
-
-def _add_doctor(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "doctor",
-        ("doctor", "doctor"),
-        "say what is wrong with a server and how to mend it, on its own machine",
-        "Examine a server's configuration, data directory, keys, certificates, store, clock and lists. It asks\n"
-        "nothing of the server and changes nothing, and works whether or not server and store run. Run it as the\n"
-        "server's user. Exits with 1 for an error, 6 if there are only warnings.",
-    )
-    _add_configuration(parser)
-    _add_output(parser, _DOCUMENT)
-
-
-def _add_backup(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "backup",
-        ("backup", "backup"),
-        "put everything of a server that its store does not hold into one file",
-        "Write the archive, the epoch floor, the audit log, the daily counts and the configuration of a server to one\n"
-        "file, on its own machine, while it runs or not. Says what is secret in it.",
-    )
-    parser.add_argument("file", metavar="FILE", help="where to write; compressed if it ends in .zst; must not exist")
-    parser.add_argument(
-        "--with-sealing-key",
-        action="store_true",
-        help="include the sealing key: whoever has the file has the lists then",
-    )
-    _add_configuration(parser)
-    _add_output(parser, _DOCUMENT)
-
-
-def _add_restore(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "restore",
-        ("backup", "restore"),
-        "put a backup back, whole or not at all",
-        "Verify a backup and put it into an empty data directory, on the machine of a server that does not run.",
-    )
-    parser.add_argument("file", metavar="FILE", help="the backup")
-    parser.add_argument("--data-dir", metavar="DIRECTORY", help="the server's data directory; made where it is missing")
-    parser.add_argument("--configuration", metavar="DIRECTORY", help="where the configuration goes; must not exist")
-    parser.add_argument("--force", action="store_true", help="move what is in the data directory aside, into it")
-    parser.add_argument("--dry-run", action="store_true", help="verify the backup, and write nothing")
-    _add_output(parser, _DOCUMENT)
-
-
-def _add_report(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "report",
-        ("figures", "report"),
-        "tell the figures that regulators ask for",
-        "Tell volumes, matches, disputes and error ratios by list and algorithm, retractions, retention and the\n"
-        "owners of lists; as JSON or as a page to print also under the names that the EU's interim regulation, the\n"
-        "DSA and Ofcom's hash matching measure have. It reads the data directory of a server with administration.",
-    )
-    parser.add_argument(
-        "--from", required=True, dest="first", type=values.day, metavar="DATE", help="the first day, UTC"
-    )
-    parser.add_argument("--to", required=True, dest="last", type=values.day, metavar="DATE", help="the last day, UTC")
-    _add_configuration(parser)
-    _add_output(parser, ("table", "json", "csv", "html"))
-
-
-def _add_configuration(parser: Parser) -> None:
-    """What commands have that work on the server's own machine."""
-    server = parser.add_argument_group("the server's configuration")
-    server.add_argument("--config", metavar="FILE", help="its TOML file (or HASHMATCH_CONFIG)")
-    server.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="SECTION.KEY=VALUE",
-        help="any setting, as for hashmatch-server; may be repeated",
-    )
 
 
 def _add_staging_id(parser: Parser) -> None:
@@ -474,6 +444,10 @@ def _add_hashes(parser: Parser, *, positional: bool) -> None:
         metavar="FILE",
         help="read hashes, one a line (HEX, or HEX and a name, as sha256sum writes); - is standard input",
     )
+    if positional:
+        parser.add_argument(
+            "--vpdq", metavar="FILE", help="the frames of a video: a file of its vPDQ hash, as vPDQ's tools write it"
+        )
 
 
 class _PrintVersion(argparse.Action):

@@ -13,6 +13,7 @@ from hashmatch.admin.documents import instant
 from hashmatch.admin.exits import Exit
 from hashmatch.admin.locally import operations
 from hashmatch.admin.output import in_epoch, outcome, print_result
+from hashmatch.admin.proposing import act_or_propose
 from hashmatch.v1 import policy_admin_service_pb2 as pb
 from hashmatch.v1 import policy_admin_service_pb2_grpc
 
@@ -40,10 +41,10 @@ def activate(arguments: Namespace) -> Exit:
     text = _read(arguments.file)
     with connect(arguments) as client:
         service = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(client.channel)
-        response = client.act(
-            service.ActivatePolicy,
-            pb.ActivatePolicyRequest(document=text, reason=arguments.reason, validate_only=arguments.dry_run),
-        )
+        request = pb.ActivatePolicyRequest(document=text, reason=arguments.reason, validate_only=arguments.dry_run)
+        response = act_or_propose(arguments, client, service.ActivatePolicy, request, activate_policy=request)
+    if response is None:
+        return Exit.PROPOSED
     found = {
         "added": list(response.added_clients),
         "changed": list(response.changed_clients),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from hashmatch_client import ConfigurationError
 from hashmatch_client.cli.text import Cell, counted, words
 
+from hashmatch.admin import approvals
 from hashmatch.admin.connection import AdminClient, connect
 from hashmatch.admin.documents import Document, generation_document, instant, mode, staging_document
 from hashmatch.admin.exits import Exit
@@ -81,23 +82,39 @@ def approve(arguments: Namespace) -> Exit:
                 print("hashmatch-admin: not approved", file=sys.stderr)
                 return Exit.FAILED
             digest = staging.approval_digest
-        request = pb.ApproveRequest(staging_id=arguments.staging_id, approval_digest=digest, note=arguments.note)
+        envelope = b""
+        if approvals.has_key(arguments):
+            # The digest that was read is signed together with the delivery, the list and its state.
+            staging = _get(client, arguments.staging_id)
+            staging.terms.report_sha256 = digest
+            approvals.check_terms(staging)
+            envelope = approvals.envelope_for(arguments, client, staging.terms)
+        request = pb.ApproveRequest(
+            staging_id=arguments.staging_id, approval_digest=digest, note=arguments.note, envelope=envelope
+        )
         staging = client.act(client.service.Approve, request).staging
     sentences = f"Approved: {approvals_text(staging)}.", *next_steps(staging)
     print_result(arguments, staging_document(staging), *sentences)
     return Exit.DONE
 
 
-def publish(arguments: Namespace) -> Exit:
-    """`staging publish`."""
+def accepted_gates(arguments: Namespace) -> list[str]:
+    """The gates that are accepted although they are not met. Raises `ConfigurationError` without a reason."""
     if arguments.gates and not arguments.reason:
         raise ConfigurationError("--accept-gate needs --reason TEXT: it goes into the record")
+    gates: list[str] = arguments.gates
+    return gates
+
+
+def publish(arguments: Namespace) -> Exit:
+    """`staging publish`."""
+    gates = accepted_gates(arguments)
     with connect(arguments) as client:
         response = client.act(
             client.service.Publish,
             pb.PublishRequest(
                 staging_id=arguments.staging_id,
-                accept_gates=arguments.gates,
+                accept_gates=gates,
                 reason=arguments.reason,
                 validate_only=arguments.dry_run,
             ),

@@ -1,4 +1,4 @@
-"""The words of the commands about trust: certificates, the policy, the audit log."""
+"""The words of the commands about trust: certificates, approvals, what callers say, the policy, the audit log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from hashmatch.admin import values
 from hashmatch.admin.parsing import DOCUMENT, ROWS, Parser, add_output, add_reason, command, finish
 
 _DAYS = 90
+_APPROVER_DAYS = 365
+_SHOWN = 100
+# As long as withdrawing entries may take.
+_SECONDS_TO_CARRY_OUT = 900
 _KINDS = ("server", "client", "operator")
 
 
@@ -62,6 +66,108 @@ def add_pki(commands: Any) -> None:
     _finish(parser)
 
 
+def add_approve(commands: Any) -> None:
+    """`approve`."""
+    parser = command(
+        commands,
+        "approve",
+        ("approvals", "approve"),
+        "sign what somebody staged or proposed",
+        "Show a staged generation's report, or a proposal, ask, and approve exactly that. The signature is made here,\n"
+        "with the key of an enrolled approver; the key goes nowhere. Who staged or proposed it cannot approve it.",
+    )
+    parser.add_argument("id", metavar="ID", help="of what was staged or proposed")
+    parser.add_argument("--yes-i-read-it", action="store_true", dest="yes", help="show it and do not ask")
+    parser.add_argument("--note", default="", metavar="TEXT", help="a note for the record")
+    add_approver_key(parser)
+    finish(parser, DOCUMENT)
+
+
+def add_approver_key(parser: Parser) -> None:
+    """Adds what an approver signs with."""
+    parser.add_argument("--approver-key", metavar="FILE", help="the approver's key, as `approver keygen` wrote it")
+    parser.add_argument("--passphrase-file", metavar="FILE", help="the file that holds the key's passphrase")
+
+
+def add_proposal(commands: Any) -> None:
+    """`proposal list`, `show`, `carry-out` and `discard`."""
+    parser = command(commands, "list", ("approvals", "show_all"), "show what is proposed and not carried out")
+    finish(parser, ROWS)
+
+    parser = command(commands, "show", ("approvals", "show"), "show a proposal and what to do next")
+    _add_proposal_id(parser)
+    parser.add_argument("--hashes-to", metavar="FILE", help="write the hashes in it to a file, which must not exist")
+    finish(parser, DOCUMENT)
+
+    parser = command(
+        commands,
+        "carry-out",
+        ("approvals", "carry_out"),
+        "have a proposal take effect",
+        "Have a proposal take effect. Its approvals are verified once more: an approver who was revoked stops it.",
+    )
+    _add_proposal_id(parser)
+    finish(parser, DOCUMENT, dry_run=True, seconds=_SECONDS_TO_CARRY_OUT)
+
+    parser = command(commands, "discard", ("approvals", "discard"), "drop a proposal")
+    _add_proposal_id(parser)
+    add_reason(parser)
+    finish(parser, DOCUMENT)
+
+
+def add_approver(commands: Any) -> None:
+    """`approver keygen`, `enrol`, `revoke` and `list`."""
+    parser = command(
+        commands,
+        "keygen",
+        ("approvers", "keygen"),
+        "make a key to approve with",
+        "Make a key, on the machine of whoever will approve with it, and an enrolment that says whose it is.",
+    )
+    parser.add_argument("name", metavar="NAME", help="the approver: a-z 0-9 . _ -, starting with a letter or digit")
+    parser.add_argument(
+        "--identity",
+        required=True,
+        metavar="URI",
+        help="the URI in the approver's certificate, or loopback:NAME on a server without TLS",
+    )
+    parser.add_argument("--directory", default=".", metavar="DIRECTORY", help="where to write (default: here)")
+    parser.add_argument(
+        "--days",
+        type=partial(values.at_least, 1),
+        default=_APPROVER_DAYS,
+        metavar="N",
+        help=f"for how long approvals count (default: {_APPROVER_DAYS})",
+    )
+    parser.add_argument("--passphrase-file", metavar="FILE", help="encrypt the key with the passphrase in this file")
+    add_output(parser, DOCUMENT)
+
+    parser = command(
+        commands, "enrol", ("approvers", "enrol"), "propose that somebody can approve", "Propose to enrol an approver."
+    )
+    parser.add_argument("file", metavar="FILE", help="the enrolment that `approver keygen` wrote")
+    add_reason(parser)
+    finish(parser, DOCUMENT)
+
+    parser = command(
+        commands,
+        "revoke",
+        ("approvers", "revoke"),
+        "propose that somebody can no longer approve",
+        "Propose to revoke an approver. What they approved and has not taken effect then needs somebody else.",
+    )
+    parser.add_argument("name", metavar="NAME", help="the approver")
+    add_reason(parser)
+    finish(parser, DOCUMENT)
+
+    parser = command(commands, "list", ("approvers", "show_all"), "show who can approve")
+    finish(parser, ROWS)
+
+
+def _add_proposal_id(parser: Parser) -> None:
+    parser.add_argument("id", metavar="ID", help="the id that proposing gave")
+
+
 def add_policy(commands: Any) -> None:
     """`policy check`, `policy activate` and `policy show`."""
     parser = command(
@@ -89,20 +195,95 @@ def add_policy(commands: Any) -> None:
     finish(parser, DOCUMENT)
 
 
+def add_feedback(commands: Any) -> None:
+    """`feedback list` and `feedback settle`."""
+    parser = command(
+        commands,
+        "list",
+        ("feedback", "show"),
+        "show what callers say of matches",
+        "Show what callers say of matches: disputes first, then the newest.",
+    )
+    _add_selection(parser)
+    parser.add_argument("--disputes", action="store_true", help="only disputes")
+    finish(parser, ROWS)
+
+    parser = command(
+        commands,
+        "settle",
+        ("feedback", "settle"),
+        "keep what callers said no longer",
+        "Keep what callers said no longer, once it was looked into: no answer tells it any more. The list stays as it\n"
+        "is; to change that, suppress or withdraw the entry.",
+    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help="what `feedback list` gave")
+    add_reason(parser)
+    finish(parser, DOCUMENT)
+
+
+def add_floods(commands: Any) -> None:
+    """`floods list`."""
+    parser = command(
+        commands,
+        "list",
+        ("floods", "show"),
+        "show which entries suddenly match far more than before",
+        "Show the entries that within the last week suddenly matched far more often than before, the latest first.\n"
+        "Such an entry may be right, or should not be listed: an empty file, a logo, something put there on purpose.",
+    )
+    _add_selection(parser)
+    parser.add_argument(
+        "--hashes-to",
+        metavar="FILE",
+        help="write the listed hashes to FILE, which must not exist, for `suppress --hashes`; the audit log says so",
+    )
+    finish(parser, ROWS)
+
+
+def _add_selection(parser: Parser) -> None:
+    parser.add_argument("--list", default="", dest="list_id", metavar="LIST", help="only of this list")
+    parser.add_argument(
+        "--limit",
+        type=partial(values.at_least, 1),
+        default=_SHOWN,
+        metavar="N",
+        help=f"at most N (default: {_SHOWN}; the most: 1000)",
+    )
+
+
 def add_audit(commands: Any) -> None:
-    """`audit verify` and `audit show`."""
+    """`audit verify`, `audit show` and `audit keygen`."""
     parser = command(
         commands,
         "verify",
         ("audit", "verify"),
-        "verify the chain of an audit log",
-        "Verify that every record of an audit log follows from the one before: a changed, moved or missing line is\n"
-        "found. Nothing in the log can tell that its end was changed or cut off; the mark that is printed can, if\n"
-        "it is kept elsewhere.",
+        "verify the chain of an audit log, or of all of a server",
+        "Verify that every record of an audit log follows from the one before: a line that was changed, moved, cut or\n"
+        "taken out is named by file and line. Nothing in the log can tell that its end was changed or cut off; a mark\n"
+        "that was printed before can, and so can a checkpoint that the server signed, if they are kept elsewhere.\n"
+        "Of a data directory all logs are verified; with --key-of-server each is held against its checkpoint.",
     )
     _add_log(parser)
     parser.add_argument(
         "--mark", metavar="NUMBER:SHA-256", help="what an earlier run printed: that record must be there"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="a checkpoint of this log that was kept; for all logs a directory of them (default: that of the server)",
+    )
+    parser.add_argument("--key-of-server", metavar="KEY", help="the public key that it is signed with, NAME+ID+KEY")
+    add_output(parser, DOCUMENT)
+
+    parser = command(
+        commands,
+        "keygen",
+        ("audit", "keygen"),
+        "make the key that a server signs checkpoints and receipts with",
+    )
+    parser.add_argument("file", metavar="FILE", help="where to write the private key; it must not exist")
+    parser.add_argument(
+        "--name", required=True, metavar="NAME", help="what the key is known as, for example example.org/server-1"
     )
     add_output(parser, DOCUMENT)
 
@@ -122,7 +303,11 @@ def add_audit(commands: Any) -> None:
 
 
 def _add_log(parser: Parser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the log, audit.jsonl in the data directory of the server")
+    parser.add_argument(
+        "log",
+        metavar="LOG",
+        help="the data directory of a server; or in it audit.jsonl, or of answers, a directory below answers",
+    )
 
 
 def _add_document(parser: Parser) -> None:

@@ -74,6 +74,18 @@ def approval_digest(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
+def opinion(text: str) -> tuple[str, str]:
+    """The label and the jurisdiction of an opinion: baseline, national:XX or not-illegal."""
+    kind, _, jurisdiction = text.partition(":")
+    if kind == "national" and 1 <= len(jurisdiction) <= 32 and jurisdiction.isprintable():
+        return "national", jurisdiction
+    if text == "baseline":
+        return "baseline", ""
+    if text == "not-illegal":
+        return "not illegal", ""
+    raise ArgumentTypeError("must be baseline, national:XX (with the jurisdiction) or not-illegal")
+
+
 def at_least(least: int, text: str) -> int:
     """The whole number in `text`."""
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or int(text) < least:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from hashmatch.service import secrets
 from hashmatch.service.config import Config
 from hashmatch.service.config_loader import ConfigurationError as ConfigurationError
 from hashmatch.service.config_loader import LoadedConfig, flag, load
 from hashmatch.service.store_access import store_access
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.store import Store
-from hashmatch.trust.sealing import read_secret
 
 
 def load_config(file: str | None, settings: Iterable[str]) -> LoadedConfig:
@@ -28,7 +28,7 @@ def data_directory(config: Config) -> Path:
 
 def sealing_key_file(config: Config) -> Path:
     """Where the sealing key is, or will be."""
-    return Path(config.sealing.key_file) if config.sealing.key_file else data_directory(config) / "sealing.key"
+    return secrets.sealing_key_file(config, data_directory(config))
 
 
 def open_store(config: Config) -> Store | None:
@@ -39,4 +39,4 @@ def open_store(config: Config) -> Store | None:
     url = EmbeddedValkey.url_in(data_directory(config)) if config.store.embedded else config.store.url
     if not url:
         return None
-    return store_access(config, url, read_secret(sealing_key_file(config))).open()
+    return store_access(config, url, secrets.known_secrets(config, data_directory(config))).open()

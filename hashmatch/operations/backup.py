@@ -34,18 +34,22 @@ from hashmatch.operations.backup_format import (
     is_permitted,
     tar_within,
 )
+from hashmatch.service.checkpointing import CHECKPOINTS
 from hashmatch.service.config import Config
 from hashmatch.service.data_directory import RESTORING
 from hashmatch.store.floor import EpochFloor, FloorError
 from hashmatch.store.manifest import parse_header
 from hashmatch.store.segments import StoreDamagedError
+from hashmatch.trust.audit import ACTS
 from hashmatch.version import VERSION as HASHMATCH
 
 _FLOOR = ("epoch.json", "epoch.manifest")
-_LAST = "audit.jsonl"
-# What the store holds, what a volume brings, what can be compiled again, and what is not whole.
-_LEFT_OUT = {"valkey", "lost+found", "kernels", RESTORING}
+# What the store holds, what a volume brings, what can be compiled again, what is not whole, and what was signed: of a
+# log of answers that goes on while it is read there may be more than is in the backup.
+_LEFT_OUT = {"valkey", "lost+found", "kernels", RESTORING, CHECKPOINTS, "lock"}
 _UNFINISHED = {".new", ".partial", ".sock"}
+# Segments of lists, to which nothing has referred for an hour, and of answers, which are older than they have to be.
+_COLLECTED = {".sealed", ".jsonl"}
 # Between the two files of the floor a running server may raise it.
 _ATTEMPTS = 20
 
@@ -106,7 +110,7 @@ class _Writer:
         key_file = sealing_key_file(config)
         with self._tar:
             epoch = self._add_floor(data_dir)
-            last = data_dir / _LAST
+            last = data_dir / ACTS
             for path in _files_in(data_dir):
                 if path not in (key_file, last) and path.name not in _FLOOR:
                     self._add(path, f"{DATA}/{path.relative_to(data_dir).as_posix()}")
@@ -155,8 +159,8 @@ class _Writer:
         try:
             file = path.open("rb")
         except FileNotFoundError:
-            if path.suffix == ".sealed":
-                return  # A segment that was collected meanwhile: nothing has referred to it for an hour.
+            if path.suffix in _COLLECTED:
+                return  # meanwhile
             raise
         with file:
             status = os.fstat(file.fileno())

@@ -18,6 +18,8 @@ from typing import IO, BinaryIO, Literal, cast
 
 import msgspec
 
+from hashmatch.model.decoding import UNREADABLE
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -33,7 +35,7 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _CHUNK = 1 << 20
 
 # What reading a damaged backup may raise below us.
-DAMAGE = (tarfile.TarError, zstd.ZstdError, EOFError, msgspec.MsgspecError)
+DAMAGE = (tarfile.TarError, zstd.ZstdError, EOFError, *UNREADABLE)
 
 
 class BackupError(Exception):

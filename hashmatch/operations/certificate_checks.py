@@ -14,7 +14,8 @@ from hashmatch.operations.file_checks import check_secrecy
 from hashmatch.operations.findings import Area, Finding
 from hashmatch.service.addresses import Address
 from hashmatch.service.certificates import CertificateError, certificate_files, read_certificates
-from hashmatch.service.config import TlsSection
+from hashmatch.service.config_serving import TlsSection
+from hashmatch.store.urls import parse_store_url
 
 _AREA = Area("certificates")
 _DAY = 86_400.0
@@ -42,13 +43,16 @@ def check_certificates(tls: TlsSection, clock: Clock) -> Iterator[Finding]:
 
 def check_store_connection(url: str, clock: Clock) -> Iterator[Finding]:
     """What is to be said of how the store at `url` is reached; nothing of one on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "redis" and not Address(parts.hostname or "localhost").is_local:
+    if not url:
+        return
+    store = parse_store_url(url)
+    away = [host for host, _ in store.nodes if not Address(host).is_local]
+    if away and not store.is_encrypted:
         yield _AREA.warning(
-            f"the connection to the store on {parts.hostname} is not encrypted: its password can be read on the way",
-            "give the store a certificate and let store.url begin with rediss://",
+            f"the connection to the store on {away[0]} is not encrypted: its password can be read on the way",
+            "give the store a certificate and let store.url begin with rediss",
         )
-    for file in parse_qs(parts.query).get("ssl_ca_certs", ()):
+    for file in parse_qs(urlsplit(store.plain).query).get("ssl_ca_certs", ()):
         path = Path(file)
         try:
             yield from _check_validity("ssl_ca_certs of store.url", path, read_certificates(path), clock.now())

@@ -14,7 +14,7 @@ from hashmatch.ingest.feeds.definition import FeedDefinitionError
 from hashmatch.model.clock import Clock
 from hashmatch.operations.access import data_directory, load_config, open_store
 from hashmatch.operations.certificate_checks import check_certificates, check_store_connection
-from hashmatch.operations.file_checks import check_data_directory, check_sealing_key, check_secrecy
+from hashmatch.operations.file_checks import check_data_directory, check_sealing_keys, check_secrecy
 from hashmatch.operations.findings import Area, Finding
 from hashmatch.operations.list_checks import check_lists
 from hashmatch.operations.store_checks import check_store
@@ -39,7 +39,7 @@ def examine(file: str | None, settings: Iterable[str], clock: Clock) -> Iterator
     yield from _check_configuration(config)
     data_dir = data_directory(config)
     yield from check_data_directory(config, data_dir)
-    yield from check_sealing_key(config, data_dir)
+    yield from check_sealing_keys(config, data_dir)
     yield from check_certificates(config.tls, clock)
     yield from check_store_connection(config.store.url, clock)
     if config.store.password_file:

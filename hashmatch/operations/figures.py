@@ -26,7 +26,6 @@ from hashmatch.store.floor import FloorError
 from hashmatch.store.manifest import MAXIMUM_HISTORY, HistoryRecord, ListState, Manifest
 from hashmatch.store.segments import StoreDamagedError
 from hashmatch.trust.sealing import SealingKeyError
-from hashmatch.v1 import match_service_pb2
 from hashmatch.version import VERSION
 
 _VERDICTS = ("match", "no_known_match", "not_determined")
@@ -60,15 +59,18 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Technology(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of an algorithm in a list, or in all. What is None was not recorded.
+    """What came of an algorithm in a list, or in all.
 
-    A hash that is in several lists counts once in each. `error_ratio` is the share of matches that were disputed.
+    A hash that is in several lists counts once in each. `confirmed` and `disputed` are what callers said of matches,
+    each time that they said something new; `precision` is the share of what was confirmed in that, and `error_ratio`
+    the share of all matches that were disputed. None says that there is nothing to have a share of.
     """
 
     algorithm: str
     matches: int
-    confirmed: int | None
-    disputed: int | None
+    confirmed: int
+    disputed: int
+    precision: float | None
     error_ratio: float | None
 
 
@@ -157,11 +159,6 @@ def document(figures: object) -> Any:
     return msgspec.to_builtins(figures)
 
 
-def records_feedback() -> bool:
-    """Whether callers can say that a match was right or wrong."""
-    return "ReportFeedback" in match_service_pb2.DESCRIPTOR.services_by_name["MatchService"].methods_by_name
-
-
 def _counts(files: CountFiles, day: str) -> Iterable[Count]:
     for counts in files.runs(day).values():
         yield from counts
@@ -184,8 +181,7 @@ def _limits(manifest: Manifest | None, first: str, uncounted: int) -> Iterable[s
     yield "A match says that a hash is on a list, not that a person looked at the file."
     if uncounted:
         yield f"On {uncounted} days of the period nothing was counted, or the counts are no longer kept."
-    if not records_feedback():
-        yield "Disputes are not recorded yet: error ratios have to come from your own review."
+    yield "Precision and error ratios rest on what callers reported: of most matches nobody says anything."
     if manifest is None:
         yield "Nothing was ever published through this server: the owners of lists are not known here."
     elif len(manifest.history) == MAXIMUM_HISTORY and _day(manifest.history[0].at) >= first:
@@ -220,15 +216,15 @@ def _technologies(sums: Mapping[tuple[str, str, str], int], list_ids: Iterable[s
 
 
 def _technology(algorithm: str, told: Counter[str]) -> Technology:
-    matches = told[MATCHED]
-    if not records_feedback():
-        return Technology(algorithm=algorithm, matches=matches, confirmed=None, disputed=None, error_ratio=None)
+    matches, confirmed, disputed = told[MATCHED], told[CONFIRMED], told[DISPUTED]
+    said = confirmed + disputed
     return Technology(
         algorithm=algorithm,
         matches=matches,
-        confirmed=told[CONFIRMED],
-        disputed=told[DISPUTED],
-        error_ratio=told[DISPUTED] / matches if matches else None,
+        confirmed=confirmed,
+        disputed=disputed,
+        precision=confirmed / said if said else None,
+        error_ratio=disputed / matches if matches else None,
     )
 
 
@@ -286,6 +282,7 @@ def _retention(config: Config) -> Iterable[Retention]:
             "an hour longer until they are deleted",
         ),
         ("Deliveries", "not kept; read in memory alone"),
+        ("What callers said of matches", "sealed, with the caller, until it is taken back or settled"),
         ("Audit log of administration", "without end, and chained so that a change shows"),
     ):
         yield Retention(what=what, how_long=how_long)

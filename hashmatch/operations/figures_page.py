@@ -8,8 +8,6 @@ from html import escape
 from hashmatch.operations.figures import Figures, ListFigures, Technology
 from hashmatch.operations.regulators import Field
 
-_NOT_RECORDED = "not recorded"
-
 _STYLE = """
 body { font: 11pt/1.4 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #000; background: #fff }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem; break-after: avoid }
@@ -75,14 +73,12 @@ def page(figures: Figures, fields: Sequence[Field]) -> str:
     )
 
 
-_TECHNOLOGY = ("Matches", "Confirmed", "Disputed", "Error ratio")
+_TECHNOLOGY = ("Matches", "Confirmed", "Disputed", "Precision", "Error ratio")
 
 
 def _technology(each: Technology) -> tuple[object, ...]:
-    ratio = "" if each.error_ratio is None else f"{each.error_ratio:.4%}"
-    if each.disputed is None:
-        return (each.algorithm, each.matches, _NOT_RECORDED, _NOT_RECORDED, _NOT_RECORDED)
-    return (each.algorithm, each.matches, each.confirmed, each.disputed, ratio)
+    shares = ("" if share is None else f"{share:.4%}" for share in (each.precision, each.error_ratio))
+    return (each.algorithm, each.matches, each.confirmed, each.disputed, *shares)
 
 
 def _list(each: ListFigures) -> tuple[object, ...]:

@@ -7,10 +7,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from hashmatch.operations.audit import logs_in
 from hashmatch.operations.findings import Area, Finding
-from hashmatch.service.config import MIB, Config
-from hashmatch.trust.audit import AuditError, read_records
-from hashmatch.trust.sealing import SealingKeyError, read_secret
+from hashmatch.service.checkpointing import ACTS_LOG
+from hashmatch.service.config import Config
+from hashmatch.service.config_section import MIB
+from hashmatch.trust.answer_log import LogReading
+from hashmatch.trust.audit import AuditError
+from hashmatch.trust.sealing import SealingKeyError, load_key_file
 
 _DIRECTORY = Area("data directory")
 _SEALING = Area("sealing key")
@@ -57,7 +61,7 @@ def check_data_directory(config: Config, data_dir: Path) -> Iterator[Finding]:
     else:
         yield _DIRECTORY.well(f"{data_dir} and what is in it belong to user {status.st_uid}")
     yield from _check_room(config, data_dir)
-    yield from _check_audit_log(config, data_dir)
+    yield from _check_audit_logs(config, data_dir)
 
 
 def _check_room(config: Config, data_dir: Path) -> Iterator[Finding]:
@@ -78,44 +82,57 @@ def _check_room(config: Config, data_dir: Path) -> Iterator[Finding]:
         yield _DIRECTORY.well(room)
 
 
-def _check_audit_log(config: Config, data_dir: Path) -> Iterator[Finding]:
-    log = data_dir / "audit.jsonl"
-    if not config.server.admin_listen or not log.exists():
-        return
+def _check_audit_logs(config: Config, data_dir: Path) -> Iterator[Finding]:
+    for name, log in logs_in(data_dir).items():
+        if name != ACTS_LOG:
+            yield _audit_log(f"the log of answers of {log.name}", log)
+        elif config.server.admin_listen:
+            yield _audit_log("the audit log", log)
+
+
+def _audit_log(name: str, log: Path) -> Finding:
     try:
-        records = sum(1 for _ in read_records(log))
+        records = sum(1 for _ in LogReading.of(log))
     except AuditError as error:
-        yield _DIRECTORY.error(
-            f"{error}", "somebody changed it: find out who, move it away whole with the server stopped, and keep it"
+        return _DIRECTORY.error(
+            f"{name}: {error}",
+            "somebody changed it: find out who, move it away whole with the server stopped, and keep it",
         )
     except OSError as error:
-        yield _DIRECTORY.error(f"cannot read {log}: {error.strerror}", "run this as the server's own user")
-    else:
-        yield _DIRECTORY.well(f"the audit log has {records:,} records, and each follows from the one before")
+        return _DIRECTORY.error(f"cannot read {log}: {error.strerror}", "run this as the server's own user")
+    return _DIRECTORY.well(f"{name} has {records:,} records, and each follows from the one before")
 
 
-def check_sealing_key(config: Config, data_dir: Path) -> Iterator[Finding]:
-    """Whether the sealing key can be used and is secret."""
+def check_sealing_keys(config: Config, data_dir: Path) -> Iterator[Finding]:
+    """Whether the sealing keys can be used and are secret."""
     named = bool(config.sealing.key_file)
     path = Path(config.sealing.key_file) if named else data_dir / "sealing.key"
     if not named and not path.exists():
         yield _SEALING.note("there is none yet", "the server makes one at its first start")
         return
-    open_to_others = list(check_secrecy(_SEALING, "sealing.key_file", path))
-    if open_to_others:
-        yield from open_to_others
-        return
-    try:
-        read_secret(path)
-    except SealingKeyError as error:
-        yield _SEALING.error(
-            str(error),
-            "without the right key nothing in the store can be opened; bring the key back from your copy of it",
-        )
-        return
-    yield _SEALING.well(f"{path} can be read, by its owner and group at most")
+    sealing = config.sealing
+    yield from _check_key_file("sealing.key_file", path)
+    if sealing.next_key_file:
+        yield from _check_key_file("sealing.next_key_file", Path(sealing.next_key_file))
+    for file in sealing.old_key_files:
+        yield from _check_key_file("sealing.old_key_files", Path(file))
     if not named:
         yield _SEALING.note(
             f"{path} is the only key of this store, and lies beside it",
             "keep a copy where you keep secrets; `hashmatch-admin backup` leaves it out unless told otherwise",
         )
+
+
+def _check_key_file(name: str, path: Path) -> Iterator[Finding]:
+    open_to_others = list(check_secrecy(_SEALING, name, path))
+    if open_to_others:
+        yield from open_to_others
+        return
+    try:
+        key = load_key_file(path)
+    except SealingKeyError as error:
+        yield _SEALING.error(
+            str(error), "what is sealed under it cannot be opened without it; bring the key back from your copy of it"
+        )
+        return
+    yield _SEALING.well(f"{path} can be read, by its owner and group at most: key {key.key_id}")

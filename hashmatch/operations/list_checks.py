@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hashmatch_client.cli.text import age, counted
 
+from hashmatch.ingest.resealing import left_under_old_keys
 from hashmatch.model.clock import Clock
 from hashmatch.operations.access import data_directory
 from hashmatch.operations.findings import Area, Finding
@@ -45,7 +46,10 @@ def check_lists(config: Config, store: Store, clock: Clock) -> Iterator[Finding]
         manifest = None if sealed is None else sealed.manifest
         answers = True
     except StoreDamagedError as error:
-        yield _AREA.error(str(error), "every server must have the sealing key under which it was sealed")
+        yield _AREA.error(
+            str(error),
+            "every server must have the key under which it was sealed: bring one that was taken away back",
+        )
         return
     except StoreUnavailableError:
         manifest, answers = _last_served(store, floor), False
@@ -58,6 +62,7 @@ def check_lists(config: Config, store: Store, clock: Clock) -> Iterator[Finding]
         yield from _check_manifest(manifest, floor, clock.now())
     yield from _check_ages(manifest, clock.now())
     if answers:
+        yield from _check_old_keys(config, store)
         yield from _check_blocks(store, manifest)
     if config.server.admin_listen and config.store.archive:
         yield from _check_archive(data_dir / "archive", manifest)
@@ -99,6 +104,11 @@ def _check_manifest(manifest: Manifest, floor: EpochFloor, now: float) -> Iterat
             f"the policy in force asks for {counted(manifest.approvals_required, 'approval')}",
             "set vetting.approvals_required to 2, unless this is a trial",
         )
+    if not manifest.approvals_signed:
+        yield _AREA.note(
+            "approvals are not signed: whoever can take others' names can approve in them",
+            "use TLS with approvals.signatures as it is by default, unless this is a trial",
+        )
 
 
 def _check_ages(manifest: Manifest, now: float) -> Iterator[Finding]:
@@ -115,15 +125,35 @@ def _check_ages(manifest: Manifest, now: float) -> Iterator[Finding]:
             yield _AREA.well(what)
 
 
+def _check_old_keys(config: Config, store: Store) -> Iterator[Finding]:
+    if not config.sealing.old_key_files:
+        return
+    try:
+        left = left_under_old_keys(store)
+    except (StoreDamagedError, StoreUnavailableError) as error:
+        yield _AREA.error(f"{error} while it was looked at what is under old keys", "look at the store")
+        return
+    if left:
+        yield _AREA.note(
+            f"{left} of what the store holds is still under the keys in sealing.old_key_files",
+            "leave them there: a running server with administration seals it anew",
+        )
+    else:
+        yield _AREA.note(
+            "nothing is left under the keys in sealing.old_key_files",
+            "take them out on every server an hour after it first was so; then they open nothing",
+        )
+
+
 def _check_blocks(store: Store, manifest: Manifest) -> Iterator[Finding]:
     """Whether the store has the blocks of what is served, by a sample of each segment."""
     looked_at = 0
     sound = True
     for list_id, state in sorted(manifest.served().items()):
         for info in state.generation.segments if state.generation is not None else ():
-            reader = store.segments.open(info)
             numbers = sorted(random.sample(range(info.blocks), min(_SAMPLE, info.blocks)))
             try:
+                reader = store.segments.open(info)
                 lacking = int((~reader.fetch(numbers).good).sum())
                 _ = reader.sets
             except StoreDamagedError as error:

@@ -18,6 +18,7 @@ EU_INTERIM = "Regulation (EU) 2021/1232"
 DSA = "Regulation (EU) 2022/2065 (DSA)"
 OFCOM = "Ofcom, Illegal content Codes of Practice for user-to-user services"
 _YOURS = "to be added by the provider"
+_REPORTED = "as far as callers reported their review (ReportFeedback)"
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -56,9 +57,9 @@ def _eu_interim(figures: Figures) -> Iterator[Field]:
         6,
         "Numbers and ratios of errors (false positives) of the technologies used",
         _errors(figures),
-        _error_note(figures),
+        _REPORTED,
     )
-    yield field(7, "Measures to limit the error rate, and the rate achieved", _measures(figures), _error_note(figures))
+    yield field(7, "Measures to limit the error rate, and the rate achieved", _measures(figures), _REPORTED)
     yield field(
         8, "Retention policy and data protection safeguards", _retention(figures), "and those of your own systems"
     )
@@ -87,8 +88,8 @@ def _dsa(figures: Figures) -> Iterator[Field]:
         "Art. 15(1)(e)",
         "Automated means: purposes, indicators of accuracy, possible rate of error, safeguards",
         f"comparison of hashes with vetted lists ({_algorithms(figures)}); "
-        f"{_errors(figures) or 'error rate not recorded'}; safeguards: {_measures(figures)}",
-        _error_note(figures),
+        f"{_errors(figures)}; safeguards: {_measures(figures)}",
+        _REPORTED,
     )
     yield field("Art. 24(1)(a)", "Disputes before out-of-court bodies", None, _YOURS)
     yield field("Art. 24(1)(b)", "Suspensions for misuse", None, _YOURS)
@@ -108,8 +109,8 @@ def _ofcom(figures: Figures) -> Iterator[Field]:
     )
     yield field(
         "Technical performance: balance between precision and recall",
-        f"{_errors(figures) or 'precision not recorded'}; near values within what list, server and call permit",
-        _error_note(figures),
+        f"{_precision(figures)}; {_errors(figures)}; near values within what list, server and call permit",
+        _REPORTED,
     )
     yield field(
         "Share of detected content that people review",
@@ -134,19 +135,21 @@ def _by_nature(figures: Figures) -> str:
     return ", ".join(f"{nature}: {_matches(figures, [nature])} matches" for nature in natures) or "nothing"
 
 
-def _errors(figures: Figures) -> str | None:
+def _errors(figures: Figures) -> str:
     told = [
         f"{each.algorithm}: {each.disputed:,} of {each.matches:,} matches disputed ({each.error_ratio or 0:.4%})"
         for each in figures.technologies
-        if each.disputed is not None
     ]
-    return ", ".join(told) or None
+    return ", ".join(told) or "there was no match"
 
 
-def _error_note(figures: Figures) -> str:
-    if any(each.disputed is not None for each in figures.technologies):
-        return "as far as reviewers reported it"
-    return f"disputes are not recorded yet: {_YOURS}"
+def _precision(figures: Figures) -> str:
+    told = [
+        f"{each.algorithm}: {each.confirmed:,} of {each.confirmed + each.disputed:,} reviewed ({each.precision:.2%})"
+        for each in figures.technologies
+        if each.precision is not None
+    ]
+    return f"matches confirmed: {', '.join(told)}" if told else "nobody reported a review of matches"
 
 
 def _measures(figures: Figures) -> str:

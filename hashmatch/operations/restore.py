@@ -32,6 +32,7 @@ from hashmatch.operations.backup_format import (
     tar_within,
 )
 from hashmatch.service.data_directory import RESTORING
+from hashmatch.trust.audit import ACTS
 
 # What a new volume brings, and what a server that is being tried out makes by itself.
 _NOTHING = {"lost+found", "kernels"}
@@ -54,7 +55,7 @@ def restore(backup: Path, data_dir: Path, configuration: Path | None, *, force: 
         raise BackupError(f"{configuration} exists: name a directory that does not")
     scratch = data_dir / RESTORING
     with ExitStack() as locks:
-        for lock in (data_dir / "audit.jsonl", data_dir / "valkey" / "lock"):
+        for lock in (data_dir / ACTS, data_dir / "valkey" / "lock"):
             _lock(lock, data_dir, locks)
         # What an attempt left behind that did not come to its end.
         shutil.rmtree(scratch, ignore_errors=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hashmatch.operations.findings import Area, Finding
-from hashmatch.service.config import MIB, Config
+from hashmatch.service.config import Config
+from hashmatch.service.config_section import MIB
 from hashmatch.store.connection import StoreUnavailableError
 from hashmatch.store.inspection import OLDEST_VERSION, StoreFacts, inspect_store, refused_commands
+from hashmatch.store.rights import excessive_rights
 from hashmatch.store.store import Store
 
 _AREA = Area("store")
@@ -23,15 +26,16 @@ _LARGE_OFFSET = 60.0
 def check_store(config: Config, store: Store) -> Iterator[Finding]:
     """What is to be said of the store. Ends after the first finding if it does not answer."""
     try:
-        facts = inspect_store(store.connection, store.keys)
+        facts = {server.name: inspect_store(server, store.keys) for server in store.connection.servers()}
         writing, counting = bool(config.server.admin_listen), config.counts.enabled
         refused = list(
             dict.fromkeys(refused_commands(store.connection, store.keys, writing=writing, counting=counting))
         )
+        excessive = () if config.store.embedded else excessive_rights(store.connection, store.keys, writes=writing)
     except StoreUnavailableError as error:
         yield unreachable(config, error)
         return
-    yield _AREA.well(f"it answers: {_named(facts)}")
+    yield _AREA.well(f"it answers: {', '.join(dict.fromkeys(map(_named, facts.values())))}")
     if refused:
         who = config.store.username or "the default user"
         yield _AREA.error(
@@ -40,10 +44,30 @@ def check_store(config: Config, store: Store) -> Iterator[Finding]:
         )
     else:
         yield _AREA.well("its user may run every command that this server needs")
+    if excessive:
+        yield _excess(config, tuple(excessive))
+    elif not config.store.embedded:
+        yield _AREA.well("its user may do nothing that this server has no use for")
+    for name, told in facts.items():
+        for finding in _check_server(config, told):
+            yield replace(finding, what=f"{name}: {finding.what}" if name else finding.what)
+
+
+def _check_server(config: Config, facts: StoreFacts) -> Iterator[Finding]:
     yield from _check_settings(facts)
     if not config.store.embedded:  # which has no limit of its own
         yield from _check_memory(facts)
     yield from _check_clock(facts)
+
+
+def _excess(config: Config, rights: tuple[str, ...]) -> Finding:
+    what = f"{config.store.username or 'the default user'} may {', '.join(rights)}: this server has no use for it"
+    if config.refuses_excessive_rights:
+        return _AREA.error(
+            f"{what}, and does not serve",
+            'give it a user as in deploy/valkey/users.acl; for a trial, store.excessive_rights = "allow"',
+        )
+    return _AREA.note(what, "give it a user as in deploy/valkey/users.acl, unless this is a trial")
 
 
 def unreachable(config: Config, error: StoreUnavailableError) -> Finding:

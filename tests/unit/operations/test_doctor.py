@@ -19,9 +19,10 @@ from hashmatch.admin.main import main
 from hashmatch.operations.certificate_checks import check_certificates, check_store_connection
 from hashmatch.operations.doctor import examine
 from hashmatch.operations.findings import Severity, worst
-from hashmatch.service.config import TlsSection
+from hashmatch.service.config_serving import TlsSection
 from hashmatch.store.floor import EpochFloor
 from hashmatch.trust.audit import AuditLog
+from hashmatch.trust.sealing import load_key_file
 
 DAY = 86_400.0
 DIGESTS = [hashlib.sha256(b"%d" % number).digest() for number in range(5_000)]
@@ -201,8 +202,20 @@ def test_an_older_manifest_than_was_served_is_found(doctor, machine, published, 
 
 
 def test_another_sealing_key_is_found(doctor, machine, published):
+    before = load_key_file(machine.key_file).key_id
     machine.write(machine.key_file, "ab" * 32)
-    assert "does not verify under this sealing key" in only(doctor()).what
+    assert f"the manifest is sealed under key {before}, which is none of" in only(doctor()).what
+
+
+def test_how_far_a_rotation_is_is_told(doctor, machine, published):
+    old = machine.write(machine.directory / "old.key", machine.key_file.read_bytes())
+    machine.write(machine.key_file, "ab" * 32)
+    rotating = f"sealing.old_key_files={old}"
+    assert doctor(rotating) == []
+    told = [each.what for each in doctor(rotating, least=Severity.NOTE)]
+    assert any("still under the keys in sealing.old_key_files" in what for what in told)
+    old.chmod(0o644)
+    assert f"sealing.old_key_files: {old} has mode 0644" in only(doctor(rotating)).what
 
 
 def test_a_missing_archive_is_a_warning(doctor, published):

@@ -12,7 +12,6 @@ from hashmatch.admin.exits import Exit
 from hashmatch.admin.main import main
 from hashmatch.model.counts import Count, day_of
 from hashmatch.model.lists import ListNature
-from hashmatch.operations import figures as module
 from hashmatch.operations.access import load_config
 from hashmatch.operations.figures import figures
 from hashmatch.operations.figures_page import page
@@ -90,15 +89,18 @@ def test_acts_outside_the_period_are_not_told(reported, clock):
     assert [each.publications for each in later.lists] == [0, 0, 0]
 
 
-def test_what_is_not_recorded_is_not_zero(made, monkeypatch, reported, clock):
-    assert {(each.confirmed, each.disputed, each.error_ratio) for each in made.technologies} == {(None, None, None)}
-    monkeypatch.setattr(module, "records_feedback", lambda: True)
-    CountFiles(reported.data_dir / "counts").merge("2027-01-02", {"run": (Count("alpha", "sha256", "disputed", 3),)})
+def test_precision_rests_on_what_callers_said_and_errors_on_all_matches(made, reported, clock):
+    assert {(each.confirmed, each.disputed, each.precision) for each in made.technologies} == {(0, 0, None)}
+    said = (Count("alpha", "sha256", "disputed", 3), Count("alpha", "sha256", "confirmed", 1))
+    CountFiles(reported.data_dir / "counts").merge("2027-01-02", {"run": said})
     again = figures(load_config(str(reported.config_file), ()).config, FIRST, LAST, clock)
-    by_algorithm = {each.algorithm: (each.disputed, each.error_ratio) for each in again.technologies}
-    assert by_algorithm == {"md5": (0, 0.0), "sha256": (3, 0.25)}
-    (field,) = [each for each in named_fields(again) if each.reference == "Art. 3(1)(g)(vii)(6)"]
+    by_algorithm = {each.algorithm: (each.disputed, each.precision, each.error_ratio) for each in again.technologies}
+    assert by_algorithm == {"md5": (0, None, 0.0), "sha256": (3, 0.25, 0.25)}
+    fields = list(named_fields(again))
+    (field,) = [each for each in fields if each.reference == "Art. 3(1)(g)(vii)(6)"]
     assert "sha256: 3 of 12 matches disputed (25.0000%)" in field.answer
+    (field,) = [each for each in fields if "precision" in each.asked]
+    assert "sha256: 1 of 4 reviewed (25.00%)" in field.answer
 
 
 def test_every_field_is_answered_or_says_what_is_to_be_added(made):
@@ -150,9 +152,9 @@ def test_the_command_tells_it_in_every_form(reported, capsys):
     assert len(document["named_fields"]) > 20
     rows = list(csv.DictReader(io.StringIO(told("--output", "csv"))))
     (alpha,) = [row for row in rows if (row["list"], row["algorithm"]) == ("alpha", "sha256")]
-    assert (alpha["match"], alpha["disputed"]) == ("12", "")
+    assert (alpha["match"], alpha["disputed"], alpha["precision"]) == ("12", "0", "")
     assert told("--output", "html").startswith("<!DOCTYPE html>")
-    assert "not recorded" in told()
+    assert "Precision" in told()
 
 
 @pytest.mark.parametrize(
