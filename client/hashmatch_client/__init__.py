@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hashmatch_client._answers import SavedAnswer
     from hashmatch_client._async import AsyncHashmatchClient
     from hashmatch_client._errors import (
         ApiError,
@@ -26,16 +27,20 @@ if TYPE_CHECKING:
         NotPermittedError,
         OverloadedError,
         ProtocolViolationError,
+        ReceiptError,
         UnavailableError,
     )
+    from hashmatch_client._feedback import DisputeReason, FeedbackOutcome, HitFeedback, Judgement
     from hashmatch_client._hashes import Algorithm, Hash, Item
     from hashmatch_client._options import Limits, Retry, Timeout, TLSOptions
+    from hashmatch_client._receipts import ServerKey, VerifiedAnswer, verify_receipt
     from hashmatch_client._results import (
         Agreement,
         BulkAnswer,
         BulkHit,
         Cause,
         Classification,
+        FeedbackCounts,
         Finding,
         Generation,
         HashAnswer,
@@ -52,8 +57,10 @@ if TYPE_CHECKING:
         UndeterminedReason,
         Verdict,
         Vetting,
+        VideoShares,
     )
     from hashmatch_client._sync import HashmatchClient
+    from hashmatch_client._videos import VideoFrame
 
 __all__ = [
     "Agreement",
@@ -67,6 +74,9 @@ __all__ = [
     "Classification",
     "ConfigurationError",
     "DeadlineExceededError",
+    "DisputeReason",
+    "FeedbackCounts",
+    "FeedbackOutcome",
     "FieldViolation",
     "Finding",
     "Generation",
@@ -75,10 +85,12 @@ __all__ = [
     "HashList",
     "HashmatchClient",
     "HashmatchClientError",
+    "HitFeedback",
     "InvalidHashError",
     "InvalidRequestError",
     "Item",
     "ItemAnswer",
+    "Judgement",
     "Limits",
     "ListFreshness",
     "ListNature",
@@ -88,7 +100,10 @@ __all__ = [
     "Opinion",
     "OverloadedError",
     "ProtocolViolationError",
+    "ReceiptError",
     "Retry",
+    "SavedAnswer",
+    "ServerKey",
     "SnapshotChange",
     "SnapshotInfo",
     "SnapshotUpdate",
@@ -98,10 +113,25 @@ __all__ = [
     "UndeterminedRange",
     "UndeterminedReason",
     "Verdict",
+    "VerifiedAnswer",
     "Vetting",
+    "VideoFrame",
+    "VideoShares",
+    "verify_receipt",
 ]
 
-_HOMES = ("_errors", "_hashes", "_options", "_results", "_sync", "_async")
+_HOMES = (
+    "_errors",
+    "_answers",
+    "_receipts",
+    "_feedback",
+    "_hashes",
+    "_options",
+    "_results",
+    "_sync",
+    "_async",
+    "_videos",
+)
 
 
 def __getattr__(name: str) -> Any:

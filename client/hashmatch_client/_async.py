@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,7 +14,16 @@ import grpc
 import grpc.aio
 
 from hashmatch.v1 import list_service_pb2, list_service_pb2_grpc, match_service_pb2, match_service_pb2_grpc
-from hashmatch_client import _batch, _transport, _wire
+from hashmatch_client import _batch, _feedback, _transport, _wire
+from hashmatch_client._answers import (
+    BATCH_MATCH,
+    BULK_MATCH,
+    Received,
+    SaveAnswer,
+    received_batch,
+    received_column,
+    save,
+)
 from hashmatch_client._batcher import Batcher, Terms
 from hashmatch_client._bulk import BulkRun, async_columns, check_qualities
 from hashmatch_client._errors import (
@@ -23,6 +33,7 @@ from hashmatch_client._errors import (
     ProtocolViolationError,
     UnavailableError,
 )
+from hashmatch_client._feedback import FeedbackOutcome, HitFeedback
 from hashmatch_client._hashes import Algorithm, Item, Scope
 from hashmatch_client._options import (
     DEFAULT_LIMITS,
@@ -40,9 +51,11 @@ from hashmatch_client._status import api_error
 T = TypeVar("T")
 
 
-# A server that refuses a stream ends it, and `grpc.aio` may lose the reason when that meets the first message on its
-# way (grpc#36066). Asking again is harmless, and brings the reason to light.
+# A server that refuses a stream ends it, and `grpc.aio` loses the reason when that meets a message on its way
+# (grpc#36066). Asking again is harmless, and brings the reason to light: from the second time on nothing is sent until
+# the server had this many seconds to refuse, so that no message is on its way when it does.
 _BULK_ATTEMPTS = 4
+_TIME_TO_REFUSE = 0.5
 
 
 class _ReasonLostError(Exception):
@@ -68,6 +81,7 @@ class AsyncHashmatchClient:
         retry: Retry = DEFAULT_RETRY,
         purpose: str = "",
         channel: grpc.aio.Channel | None = None,
+        save_answers: SaveAnswer | None = None,
     ) -> None:
         self._timeout = timeout
         self._limits = limits
@@ -75,7 +89,12 @@ class AsyncHashmatchClient:
         self._purpose = purpose
         self._channel = _transport.open_async_channel(target, tls, limits, retry) if channel is None else channel
         self._owns_channel = channel is None
+        self._saving = save_answers
         self._match = match_service_pb2_grpc.MatchServiceStub(self._channel)
+        self._batch_match: grpc.aio.UnaryUnaryMultiCallable[bytes, Received[match_service_pb2.BatchMatchResponse]]
+        self._batch_match = self._channel.unary_unary(BATCH_MATCH, response_deserializer=received_batch)
+        self._bulk_match: grpc.aio.StreamStreamMultiCallable[bytes, Received[match_service_pb2.BulkMatchResponse]]
+        self._bulk_match = self._channel.stream_stream(BULK_MATCH, response_deserializer=received_column)
         self._list = list_service_pb2_grpc.ListServiceStub(self._channel)
         self._batcher = Batcher(self._ask, limits)
 
@@ -185,7 +204,8 @@ class AsyncHashmatchClient:
         check_qualities(algorithm, digests, qualities)
         scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance, self._purpose)
         source = async_columns(algorithm, digests, self._limits.bulk_digests)
-        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities)
+        renew_after = self._timeout.stream / 2
+        run = BulkRun(algorithm, scope, self._limits.in_flight, renew_after, time.monotonic, qualities, self._saving)
         return self._bulk(run, source)
 
     async def _bulk(self, run: BulkRun, source: AsyncIterator[bytes]) -> AsyncIterator[BulkAnswer]:
@@ -193,7 +213,7 @@ class AsyncHashmatchClient:
             while (column := await anext(source, None)) is not None:
                 for attempt in range(1, _BULK_ATTEMPTS + 1):
                     try:
-                        async for answer in self._bulk_stream(run, column, source, last=attempt == _BULK_ATTEMPTS):
+                        async for answer in self._bulk_stream(run, column, source, attempt):
                             yield answer
                         break
                     except _ReasonLostError:
@@ -202,20 +222,22 @@ class AsyncHashmatchClient:
             raise run.failed(error) from error.__cause__
 
     async def _bulk_stream(
-        self, run: BulkRun, column: bytes | None, source: AsyncIterator[bytes], *, last: bool
+        self, run: BulkRun, column: bytes | None, source: AsyncIterator[bytes], attempt: int
     ) -> AsyncIterator[BulkAnswer]:
         """Carries `column` and what follows over one stream, or as much as may be sent before the stream gets old.
 
-        Raises `_ReasonLostError`, unless this is the `last` attempt, if the stream was refused and nobody knows why.
+        Raises `_ReasonLostError`, unless this is the last `attempt`, if the stream was refused and nobody knows why.
         """
-        requests: asyncio.Queue[match_service_pb2.BulkMatchRequest | None] = asyncio.Queue()
+        requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         request_id = _transport.new_request_id()
         run.stream_opened(request_id)
-        call = self._match.BulkMatch(
+        call = self._bulk_match(
             _until_none(requests), timeout=self._timeout.stream, metadata=_transport.metadata(request_id)
         )
         responses = _responses(call, request_id)
         try:
+            if attempt > 1:
+                await _wait_for_a_refusal(call)
             while column is not None:
                 requests.put_nowait(run.request(column))
                 if run.is_full and (response := await anext(responses, None)) is not None:
@@ -229,7 +251,7 @@ class AsyncHashmatchClient:
             run.stream_ended()
         except ApiError as error:
             if error.code is grpc.StatusCode.INTERNAL and not error.reason:
-                if not (last or run.stream_has_answered):
+                if attempt < _BULK_ATTEMPTS and not run.stream_has_answered:
                     raise _ReasonLostError from error
                 # Not a word of the server's: grpcio was writing when the stream ended and lost the status.
                 raise UnavailableError(
@@ -238,6 +260,7 @@ class AsyncHashmatchClient:
             raise
         finally:
             call.cancel()
+            requests.put_nowait(None)  # grpcio goes on waiting for requests of a call that ended
 
     async def snapshot(
         self,
@@ -331,6 +354,30 @@ class AsyncHashmatchClient:
             raise api_error(failure, request_id) from failure
         return _wire.hash_list(response.list)
 
+    async def report_feedback(
+        self,
+        feedback: Iterable[HitFeedback],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> list[FeedbackOutcome]:
+        """Says of matches that they are right or wrong; what came of each, in their order.
+
+        Saying it again changes nothing, so that a call that failed may simply be made again.
+        """
+        told: list[FeedbackOutcome] = []
+        for request in _feedback.requests(feedback, self._purpose):
+            request_id = _transport.new_request_id()
+            try:
+                response = await self._match.ReportFeedback(
+                    request,
+                    timeout=self._timeout.call if timeout is None else timeout,
+                    metadata=_transport.metadata(request_id),
+                )
+            except grpc.RpcError as failure:
+                raise api_error(failure, request_id) from failure
+            told += _feedback.outcomes(response)
+        return told
+
     def _terms(
         self,
         lists: Iterable[str],
@@ -345,15 +392,20 @@ class AsyncHashmatchClient:
 
     async def _ask(self, items: Sequence[Item], terms: Terms) -> list[ItemAnswer]:
         request_id = _transport.new_request_id()
+        request = _wire.batch_request(items, terms.scope, want_receipt=self._saving is not None).SerializeToString()
         try:
-            response = await self._match.BatchMatch(
-                _wire.batch_request(items, terms.scope),
-                timeout=terms.timeout,
-                metadata=_transport.metadata(request_id),
-            )
+            received = await self._batch_match(request, timeout=terms.timeout, metadata=_transport.metadata(request_id))
         except grpc.RpcError as failure:
             raise api_error(failure, request_id) from failure
-        return _batch.answers(items, response, request_id)
+        answers = _batch.answers(items, received.message, request_id)
+        save(self._saving, received, request, b"", request_id)
+        return answers
+
+
+async def _wait_for_a_refusal(call: grpc.aio.Call) -> None:
+    """Returns once the server said anything about the call, or after `_TIME_TO_REFUSE`."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(call.initial_metadata(), _TIME_TO_REFUSE)
 
 
 async def _until_none(queue: asyncio.Queue[T | None]) -> AsyncIterator[T]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from hashmatch.v1 import match_service_pb2
 from hashmatch_client import _wire
@@ -11,12 +10,22 @@ from hashmatch_client._errors import ProtocolViolationError
 from hashmatch_client._hashes import Item
 from hashmatch_client._results import ItemAnswer, Verdict
 
+# More frames of videos are asked about in several calls: each of them is searched for.
+MAX_BATCH_FRAMES = 10_000
+
 
 def batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """The items in order, `size` at a time."""
-    remaining = iter(items)
-    while batch := tuple(islice(remaining, size)):
-        yield batch
+    """The items in order, at most `size` at a time."""
+    batch: list[Item] = []
+    frames = 0
+    for item in items:
+        if batch and (len(batch) == size or frames + item.frames > MAX_BATCH_FRAMES):
+            yield tuple(batch)
+            batch, frames = [], 0
+        batch.append(item)
+        frames += item.frames
+    if batch:
+        yield tuple(batch)
 
 
 def answers(asked: Sequence[Item], response: match_service_pb2.BatchMatchResponse, request_id: str) -> list[ItemAnswer]:

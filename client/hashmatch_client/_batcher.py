@@ -12,7 +12,9 @@ import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from hashmatch_client._batch import MAX_BATCH_FRAMES
 from hashmatch_client._errors import HashmatchClientError
 from hashmatch_client._hashes import Item, Scope
 from hashmatch_client._options import Limits
@@ -82,19 +84,19 @@ class Batcher:
             if batch:
                 call = asyncio.get_running_loop().create_task(self._call(batch, terms))
                 self._calls.add(call)
-                call.add_done_callback(self._ended)
+                call.add_done_callback(partial(self._ended, batch))
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
+    def _ended(self, batch: Sequence[_Question], call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
+        if call.cancelled():
+            # Here and not in the call, which may have been cancelled before it began.
+            _fail(batch, HashmatchClientError("the client was closed"))
         if not self._is_closed:
             self._send()
 
     async def _call(self, batch: list[_Question], terms: Terms) -> None:
         try:
             answers = await self._ask([question.item for question in batch], terms)
-        except asyncio.CancelledError:
-            _fail(batch, HashmatchClientError("the client was closed"))
-            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             _fail(batch, error)
         else:
@@ -106,7 +108,11 @@ class Batcher:
 def _take(questions: deque[_Question], most: int) -> list[_Question]:
     """Removes up to `most` questions that somebody still waits for, and all before them that nobody does."""
     taken: list[_Question] = []
+    frames = 0
     while questions and len(taken) < most:
+        frames += questions[0].item.frames
+        if taken and frames > MAX_BATCH_FRAMES:
+            break
         question = questions.popleft()
         if not question.answer.done():
             taken.append(question)
@@ -117,6 +123,13 @@ def _fail(questions: Sequence[_Question] | deque[_Question], error: Exception) -
     """Delivers `error` to each: a copy, for an exception that several tasks raise gathers the tracebacks of all."""
     for question in questions:
         if not question.answer.done():
-            own = copy.copy(error)
-            own.__cause__ = error.__cause__
-            question.answer.set_exception(own)
+            question.answer.set_exception(_copy_of(error))
+
+
+def _copy_of(error: Exception) -> Exception:
+    try:
+        own = copy.copy(error)
+    except Exception:  # noqa: BLE001 - not every class of errors can be copied, and somebody waits for this one
+        return error
+    own.__cause__ = error.__cause__
+    return own

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from hashmatch.v1 import match_service_pb2
 from hashmatch_client import _wire
+from hashmatch_client._answers import Received, SaveAnswer, save
 from hashmatch_client._errors import BulkProgress, HashmatchClientError, InvalidHashError, ProtocolViolationError
 from hashmatch_client._hashes import MAX_QUALITY, Algorithm, Scope, digest_size
 from hashmatch_client._results import BulkAnswer
@@ -32,8 +33,9 @@ class BulkRun:
         renew_after: float,
         clock: Callable[[], float],
         qualities: bytes = b"",
+        saving: SaveAnswer | None = None,
     ) -> None:
-        """`qualities` has a byte for each digest of the whole run, or none at all."""
+        """`qualities` has a byte for each digest of the whole run, or none at all; `saving` gets what came."""
         self._algorithm = algorithm
         self._number = _wire.algorithm_number(algorithm)
         self._size = digest_size(algorithm)
@@ -41,7 +43,10 @@ class BulkRun:
         self._in_flight = in_flight
         self._renew_after = renew_after
         self._clock = clock
-        self._sent: deque[tuple[int, bytes]] = deque()
+        self._saving = saving
+        self._scope_request = b""
+        # Of each batch that is not answered: its number, its digests, and the request that asked.
+        self._sent: deque[tuple[int, bytes, bytes]] = deque()
         self._qualities = qualities
         self._batches_sent = 0
         self._digests_sent = 0
@@ -61,7 +66,7 @@ class BulkRun:
 
     def take_back(self) -> bytes:
         """The column of a stream that ended before it answered anything, to be asked on another one."""
-        (_, digests) = self._sent.pop()
+        _, digests, _ = self._sent.pop()
         self._batches_sent -= 1
         self._digests_sent -= len(digests) // self._size
         return digests
@@ -85,8 +90,8 @@ class BulkRun:
         """Whether more should go to a new stream, so that it is not cut off by the deadline of this one."""
         return self._clock() - self._opened_at >= self._renew_after
 
-    def request(self, digests: bytes) -> match_service_pb2.BulkMatchRequest:
-        """The message that asks about one column of digests."""
+    def request(self, digests: bytes) -> bytes:
+        """The encoded message that asks about one column of digests."""
         end = self._digests_sent + len(digests) // self._size
         request = match_service_pb2.BulkMatchRequest(
             sequence=self._batches_sent,
@@ -94,22 +99,27 @@ class BulkRun:
                 algorithm=self._number, digests=digests, qualities=self._qualities[self._digests_sent : end]
             ),
             scope=self._scope if self._stream_is_new else None,
-        )
-        self._sent.append((self._batches_sent, digests))
+            want_receipt=self._saving is not None,
+        ).SerializeToString()
+        if self._stream_is_new:
+            self._scope_request = request
+        self._sent.append((self._batches_sent, digests, request))
         self._batches_sent += 1
         self._digests_sent = end
         self._stream_is_new = False
         return request
 
-    def answer(self, response: match_service_pb2.BulkMatchResponse) -> BulkAnswer:
+    def answer(self, received: Received[match_service_pb2.BulkMatchResponse]) -> BulkAnswer:
         """The answer to the oldest batch that has none, checked against it."""
         if not self._sent:
             raise self.failed(ProtocolViolationError("an answer came to nothing that was asked", self.request_id))
-        batch, digests = self._sent[0]
+        response = received.message
+        batch, digests, request = self._sent[0]
         count = len(digests) // self._size
         problem = _problem(response, batch, count)
         if problem:
             raise self.failed(ProtocolViolationError(f"the answer to batch {batch}: {problem}", self.request_id))
+        save(self._saving, received, request, self._scope_request, self.request_id)
         answer = BulkAnswer(
             batch=batch,
             first=self._digests_answered,

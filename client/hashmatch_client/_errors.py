@@ -4,6 +4,7 @@
     ├── ConfigurationError          a target, certificate file or setting that cannot be used
     ├── InvalidHashError            a value that is no hash of its algorithm; nothing was sent
     ├── ProtocolViolationError      an answer that contradicts itself or the question
+    ├── ReceiptError                a saved answer whose receipt does not verify
     └── ApiError                    the call failed; it carries code, reason, request_id and more
         ├── UnavailableError        no server answers, or the store does not: worth trying again
         ├── OverloadedError         the server sheds load: try again after retry_delay
@@ -70,6 +71,10 @@ class ProtocolViolationError(HashmatchClientError):
     def __init__(self, message: str, request_id: str = "") -> None:
         super().__init__(message)
         self.request_id = request_id
+
+
+class ReceiptError(HashmatchClientError):
+    """A saved answer whose receipt does not verify."""
 
 
 class ApiError(HashmatchClientError):

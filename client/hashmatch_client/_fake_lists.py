@@ -199,6 +199,7 @@ class FakeLists:
             answered_at=_stamp(),
             lists=[each.freshness() for each in lists],
             approvals_required=2,
+            approvals_signed=True,
         )
 
     def changes_since(self, epoch: int) -> list[match_service_pb2.SnapshotChange]:

@@ -124,6 +124,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     def __init__(self, lists: FakeLists, script: Script) -> None:
         self._lists = lists
         self._script = script
+        self._said: dict[str, dict[bytes, tuple[int, int, str]]] = {}
 
     def BatchMatch(  # noqa: N802 - the contract's name
         self, request: match_service_pb2.BatchMatchRequest, context: grpc.ServicerContext
@@ -204,6 +205,32 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
                     return
 
         yield from self._script.answers(context, made())
+
+    def ReportFeedback(  # noqa: N802
+        self, request: match_service_pb2.ReportFeedbackRequest, context: grpc.ServicerContext
+    ) -> match_service_pb2.ReportFeedbackResponse:
+        """Keeps what is said of hashes that are listed; telling it beside opinions is left to the server."""
+        self._script.received("ReportFeedback", context).sizes.append(len(request.feedback))
+        if not request.feedback:
+            _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "EMPTY_BATCH", feedback="is empty")
+
+        def outcome(stated: match_service_pb2.HitFeedback) -> match_service_pb2.FeedbackOutcome.ValueType:
+            scope = match_service_pb2.MatchScope(list_ids=[stated.list_id])
+            result = look_up(stated.hash.algorithm, stated.hash.value, self._in_scope(scope, context), scope)
+            if result.verdict == common_pb2.VERDICT_NOT_DETERMINED:
+                return match_service_pb2.FEEDBACK_OUTCOME_NOT_DETERMINED
+            if not result.opinions:
+                return match_service_pb2.FEEDBACK_OUTCOME_NO_MATCH
+            said = (stated.judgement, stated.reason, stated.note)
+            if self._said.setdefault(stated.list_id, {}).get(stated.hash.value) == said:
+                return match_service_pb2.FEEDBACK_OUTCOME_UNCHANGED
+            self._said[stated.list_id][stated.hash.value] = said
+            return match_service_pb2.FEEDBACK_OUTCOME_RECORDED
+
+        def make() -> match_service_pb2.ReportFeedbackResponse:
+            return match_service_pb2.ReportFeedbackResponse(outcomes=map(outcome, request.feedback))
+
+        return self._script.answer(context, make)
 
     def _in_scope(self, scope: match_service_pb2.MatchScope, context: grpc.ServicerContext) -> list[Published]:
         lists = self._lists.in_scope(scope)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hashmatch_client._errors import InvalidHashError
+from hashmatch_client._videos import MAX_FRAMES, VideoFrame, frames_of_text
 
 if TYPE_CHECKING:
     from hashmatch_client._results import ListNature
@@ -88,15 +89,21 @@ class Hash:
 
     `quality` is what a perceptual algorithm reported, 0 to 100, and None for the others. `alternates` are further
     values of the same thing by the same perceptual algorithm, at most seven: for PDQ those of the picture turned and
-    mirrored. The hash matches if one of its values does.
+    mirrored. The hash matches if one of its values does. A vPDQ hash has `frames`, one to 10,000, and nothing else.
     """
 
     algorithm: Algorithm
-    value: bytes = field(repr=False)
+    value: bytes = field(default=b"", repr=False)
     quality: int | None = None
     alternates: tuple[bytes, ...] = field(default=(), repr=False)
+    frames: tuple[VideoFrame, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        if self.algorithm is Algorithm.VPDQ:
+            self._check_video()
+            return
+        if self.frames:
+            raise InvalidHashError(f"a {self.algorithm.title} hash has no frames", self.algorithm.value)
         size = digest_size(self.algorithm)
         for value in (self.value, *self.alternates):
             if len(value) != size:
@@ -114,9 +121,25 @@ class Hash:
                 f"the quality of a perceptual hash lies between 0 and {MAX_QUALITY}", self.algorithm.value
             )
 
+    def _check_video(self) -> None:
+        if self.value or self.alternates or self.quality is not None:
+            raise InvalidHashError("a vPDQ hash has frames and nothing else", self.algorithm.value)
+        if not 1 <= len(self.frames) <= MAX_FRAMES:
+            raise InvalidHashError(
+                f"a vPDQ hash has 1 to {MAX_FRAMES} frames, {len(self.frames)} were given", self.algorithm.value
+            )
+
+    @classmethod
+    def of_video(cls, frames: Iterable[VideoFrame] | str) -> Hash:
+        """The vPDQ hash of a video: its frames, or the text in which vPDQ's own tools write them.
+
+        That is a JSON list of `HEX,QUALITY,SECONDS`, or a frame a line, as `NUMBER,QUALITY,HEX,SECONDS` for example.
+        """
+        return cls(Algorithm.VPDQ, frames=frames_of_text(frames) if isinstance(frames, str) else tuple(frames))
+
     @property
     def hex(self) -> str:
-        """The value in lower-case hexadecimal."""
+        """The value in lower-case hexadecimal; empty for a video."""
         return self.value.hex()
 
     @classmethod
@@ -157,6 +180,11 @@ class Item:
             raise InvalidHashError(f"an item has 1 to {MAX_HASHES_PER_ITEM} hashes, not {len(self.hashes)}")
         if len(self.reference) > MAX_REFERENCE_LENGTH:
             raise ValueError(f"a reference has at most {MAX_REFERENCE_LENGTH} characters")
+
+    @property
+    def frames(self) -> int:
+        """How many frames of videos it has."""
+        return sum(len(each.frames) for each in self.hashes)
 
     @classmethod
     def of(

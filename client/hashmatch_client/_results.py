@@ -127,8 +127,43 @@ UNCLASSIFIED = Classification()
 
 
 @dataclass(frozen=True, slots=True)
+class VideoShares:
+    """How much of two videos is the same, in usable frames: of the one asked about, and of the listed one.
+
+    Frames of low quality, black and other degenerate ones and repeated ones do not count.
+    """
+
+    asked_frames: int
+    asked_frames_matched: int
+    listed_frames: int
+    listed_frames_matched: int
+
+    @property
+    def asked(self) -> float:
+        """The share of the video asked about that is near the listed one."""
+        return self.asked_frames_matched / self.asked_frames
+
+    @property
+    def listed(self) -> float:
+        """The share of the listed video that is near the one asked about."""
+        return self.listed_frames_matched / self.listed_frames
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackCounts:
+    """How many callers said of a match that it is right, and that it is wrong."""
+
+    confirmed: int
+    disputed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Opinion:
-    """What one list says of one hash, in the body's own words."""
+    """What one list says of one hash, in the body's own words.
+
+    `video` says of a video how much of it is the same, `feedback` what callers said of the match, if anybody did and
+    the server's policy lets this one know.
+    """
 
     body: str
     list_id: str
@@ -146,6 +181,8 @@ class Opinion:
     kind: MatchKind
     distance: int | None
     classification: Classification = UNCLASSIFIED
+    video: VideoShares | None = None
+    feedback: FeedbackCounts | None = None
 
     @property
     def is_test(self) -> bool:
@@ -175,6 +212,7 @@ class SnapshotInfo:
     answered_at: datetime | None
     lists: tuple[ListFreshness, ...]
     approvals_required: int
+    approvals_signed: bool = False
 
     @property
     def oldest_list(self) -> ListFreshness | None:
@@ -383,7 +421,7 @@ class HashList:
     """A list: what the operator states about it, what is served of it, and how fresh that is.
 
     `generation` and `freshness` are None as long as nothing of the list is served. `maximum_distance` is that of a near
-    PDQ code, None for the server's own limit.
+    PDQ code, None for the server's own limit; the shares are those of a video's frames from which on it matches.
     """
 
     list_id: str
@@ -396,3 +434,5 @@ class HashList:
     generation: Generation | None
     freshness: ListFreshness | None
     maximum_distance: int | None = None
+    minimum_asked_share: float = 0.8
+    minimum_listed_share: float = 0.0

@@ -14,7 +14,16 @@ from typing import Self, TypeVar
 import grpc
 
 from hashmatch.v1 import list_service_pb2, list_service_pb2_grpc, match_service_pb2, match_service_pb2_grpc
-from hashmatch_client import _batch, _transport, _wire
+from hashmatch_client import _batch, _feedback, _transport, _wire
+from hashmatch_client._answers import (
+    BATCH_MATCH,
+    BULK_MATCH,
+    Received,
+    SaveAnswer,
+    received_batch,
+    received_column,
+    save,
+)
 from hashmatch_client._bulk import BulkRun, check_qualities, columns
 from hashmatch_client._errors import (
     DeadlineExceededError,
@@ -22,6 +31,7 @@ from hashmatch_client._errors import (
     ProtocolViolationError,
     UnavailableError,
 )
+from hashmatch_client._feedback import FeedbackOutcome, HitFeedback
 from hashmatch_client._hashes import Algorithm, Item, Scope
 from hashmatch_client._options import (
     DEFAULT_LIMITS,
@@ -49,7 +59,8 @@ class HashmatchClient:
 
     `target` is `host:port` or `unix:path`; without `tls` the connection is in plain text. One client serves any number
     of threads. `purpose` is what is asked for, where the server's policy names several. `channel` takes the place of
-    the connection, in tests for example, and is then the caller's to close.
+    the connection, in tests for example, and is then the caller's to close. With `save_answers` a receipt is asked for
+    with every answer, and that is called with each answer as it came, before it is returned; see `verify_receipt`.
     """
 
     def __init__(
@@ -62,6 +73,7 @@ class HashmatchClient:
         retry: Retry = DEFAULT_RETRY,
         purpose: str = "",
         channel: grpc.Channel | None = None,
+        save_answers: SaveAnswer | None = None,
     ) -> None:
         self._timeout = timeout
         self._limits = limits
@@ -69,7 +81,12 @@ class HashmatchClient:
         self._purpose = purpose
         self._channel = _transport.open_channel(target, tls, limits, retry) if channel is None else channel
         self._owns_channel = channel is None
+        self._saving = save_answers
         self._match = match_service_pb2_grpc.MatchServiceStub(self._channel)
+        self._batch_match: grpc.UnaryUnaryMultiCallable[bytes, Received[match_service_pb2.BatchMatchResponse]]
+        self._batch_match = self._channel.unary_unary(BATCH_MATCH, response_deserializer=received_batch)
+        self._bulk_match: grpc.StreamStreamMultiCallable[bytes, Received[match_service_pb2.BulkMatchResponse]]
+        self._bulk_match = self._channel.stream_stream(BULK_MATCH, response_deserializer=received_column)
         self._list = list_service_pb2_grpc.ListServiceStub(self._channel)
 
     @classmethod
@@ -153,7 +170,7 @@ class HashmatchClient:
             for batch in _batch.batches(items, self._limits.batch_items):
                 if len(calls) >= self._limits.in_flight:
                     answers += calls.popleft().answers()
-                calls.append(_BatchCall(self._match, batch, scope, seconds))
+                calls.append(_BatchCall(self._batch_match, batch, scope, seconds, self._saving))
             while calls:
                 answers += calls.popleft().answers()
         finally:
@@ -184,7 +201,9 @@ class HashmatchClient:
         check_qualities(algorithm, digests, qualities)
         scope = Scope.of(lists, min_sources, newer_than_epoch, natures, max_distance, self._purpose)
         source = columns(algorithm, digests, self._limits.bulk_digests)
-        run = BulkRun(algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities)
+        run = BulkRun(
+            algorithm, scope, self._limits.in_flight, self._timeout.stream / 2, time.monotonic, qualities, self._saving
+        )
         return self._bulk(run, source)
 
     def _bulk(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:
@@ -196,10 +215,10 @@ class HashmatchClient:
 
     def _bulk_stream(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:
         """Carries what `source` holds over one stream, or as much as may be sent before the stream gets old."""
-        requests: SimpleQueue[match_service_pb2.BulkMatchRequest | None] = SimpleQueue()
+        requests: SimpleQueue[bytes | None] = SimpleQueue()
         request_id = _transport.new_request_id()
         run.stream_opened(request_id)
-        call = self._match.BulkMatch(
+        call = self._bulk_match(
             iter(requests.get, None), timeout=self._timeout.stream, metadata=_transport.metadata(request_id)
         )
         responses = _responses(call, request_id)
@@ -294,26 +313,54 @@ class HashmatchClient:
             raise api_error(failure, request_id) from failure
         return _wire.hash_list(response.list)
 
+    def report_feedback(
+        self, feedback: Iterable[HitFeedback], *, timeout: float | None = None
+    ) -> list[FeedbackOutcome]:
+        """Says of matches that they are right or wrong; what came of each, in their order.
+
+        Saying it again changes nothing, so that a call that failed may simply be made again.
+        """
+        told: list[FeedbackOutcome] = []
+        for request in _feedback.requests(feedback, self._purpose):
+            request_id = _transport.new_request_id()
+            try:
+                response = self._match.ReportFeedback(
+                    request,
+                    timeout=self._timeout.call if timeout is None else timeout,
+                    metadata=_transport.metadata(request_id),
+                )
+            except grpc.RpcError as failure:
+                raise api_error(failure, request_id) from failure
+            told += _feedback.outcomes(response)
+        return told
+
 
 class _BatchCall:
     """A BatchMatch under way."""
 
     def __init__(
-        self, stub: match_service_pb2_grpc.MatchServiceStub, items: tuple[Item, ...], scope: Scope, timeout: float
+        self,
+        ask: grpc.UnaryUnaryMultiCallable[bytes, Received[match_service_pb2.BatchMatchResponse]],
+        items: tuple[Item, ...],
+        scope: Scope,
+        timeout: float,
+        saving: SaveAnswer | None,
     ) -> None:
         self._items = items
+        self._saving = saving
         self._request_id = _transport.new_request_id()
-        self._call = stub.BatchMatch.future(
-            _wire.batch_request(items, scope), timeout=timeout, metadata=_transport.metadata(self._request_id)
-        )
+        self._request = _wire.batch_request(items, scope, want_receipt=saving is not None).SerializeToString()
+        self._call = ask.future(self._request, timeout=timeout, metadata=_transport.metadata(self._request_id))
 
     def answers(self) -> list[ItemAnswer]:
         """Waits for the answers."""
         try:
-            response = self._call.result()
+            received = self._call.result()
         except grpc.RpcError as failure:
             raise api_error(failure, self._request_id) from failure
-        return _batch.answers(self._items, response, self._request_id)
+        answers = _batch.answers(self._items, received.message, self._request_id)
+        save(self._saving, received, self._request, b"", self._request_id)
+        return answers
 
     def cancel(self) -> None:
         """Gives the call up."""

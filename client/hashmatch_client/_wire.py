@@ -21,6 +21,7 @@ from hashmatch_client._results import (
     Agreement,
     Cause,
     Classification,
+    FeedbackCounts,
     Finding,
     Generation,
     HashAnswer,
@@ -37,6 +38,7 @@ from hashmatch_client._results import (
     UndeterminedReason,
     Verdict,
     Vetting,
+    VideoShares,
 )
 
 E = TypeVar("E", bound=enum.Enum)
@@ -80,6 +82,7 @@ def hash_message(value: Hash) -> common_pb2.Hash:
         value=value.value,
         quality=value.quality,
         alternates=value.alternates,
+        frames=[common_pb2.VideoFrame(pdq=frame.pdq, quality=frame.quality) for frame in value.frames],
     )
 
 
@@ -95,12 +98,14 @@ def scope_message(scope: Scope) -> match_service_pb2.MatchScope:
     )
 
 
-def batch_request(items: Iterable[Item], scope: Scope) -> match_service_pb2.BatchMatchRequest:
+def batch_request(
+    items: Iterable[Item], scope: Scope, *, want_receipt: bool = False
+) -> match_service_pb2.BatchMatchRequest:
     """The request for a batch of items."""
     messages = [
         match_service_pb2.MatchItem(reference=item.reference, hashes=map(hash_message, item.hashes)) for item in items
     ]
-    return match_service_pb2.BatchMatchRequest(items=messages, scope=scope_message(scope))
+    return match_service_pb2.BatchMatchRequest(items=messages, scope=scope_message(scope), want_receipt=want_receipt)
 
 
 # What is answered.
@@ -164,6 +169,18 @@ def opinion(message: common_pb2.Opinion) -> Opinion:
         kind=_KINDS.get(message.kind, MatchKind.UNRECOGNISED),
         distance=message.distance if message.HasField("distance") else None,
         classification=_classification(message.classification),
+        video=_video_shares(message.video) if message.HasField("video") else None,
+        feedback=(
+            FeedbackCounts(message.feedback.confirmed, message.feedback.disputed)
+            if message.HasField("feedback")
+            else None
+        ),
+    )
+
+
+def _video_shares(message: common_pb2.VideoShares) -> VideoShares:
+    return VideoShares(
+        message.asked_frames, message.asked_frames_matched, message.listed_frames, message.listed_frames_matched
     )
 
 
@@ -241,6 +258,7 @@ def snapshot_info(message: common_pb2.SnapshotInfo) -> SnapshotInfo:
         answered_at=_moment(message, "answered_at"),
         lists=tuple(map(_freshness, message.lists)),
         approvals_required=message.approvals_required,
+        approvals_signed=message.approvals_signed,
     )
 
 
@@ -298,4 +316,6 @@ def hash_list(message: list_service_pb2.HashList) -> HashList:
         generation=_generation(message.generation) if message.HasField("generation") else None,
         freshness=_freshness(message.freshness) if message.HasField("freshness") else None,
         maximum_distance=definition.maximum_distance if definition.HasField("maximum_distance") else None,
+        minimum_asked_share=definition.minimum_asked_share,
+        minimum_listed_share=definition.minimum_listed_share,
     )

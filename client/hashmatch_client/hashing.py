@@ -42,6 +42,7 @@ _READ_SIZE = 1024 * 1024
 
 # A file system may hand out a FIFO, on which an open would wait for ever, in the place of the file that was listed.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_NAME = "no file has a NUL in its name"
 
 
 class _Hasher(Protocol):
@@ -120,7 +121,12 @@ class Walk:
         self.skipped = 0
 
     def __iter__(self) -> Iterator[str | UnreadableFile]:
+        self._entered.clear()
+        self.skipped = 0
         for path in self._paths:
+            if "\0" in path:
+                yield UnreadableFile(path, _NO_NAME)
+                continue
             try:
                 kind = os.stat(path, follow_symlinks=self._follow)  # noqa: PTH116 - paths stay as the caller wrote them
             except OSError as error:
@@ -177,6 +183,8 @@ def _hash_file(
     follow_symlinks: bool,
     stop: threading.Event | None,
 ) -> FileHashes | UnreadableFile:
+    if "\0" in name:
+        return UnreadableFile(name, _NO_NAME)
     hashers = [_hasher(algorithm) for algorithm in algorithms]
     flags = _OPEN_FLAGS | (0 if follow_symlinks else getattr(os, "O_NOFOLLOW", 0))
     try:

@@ -20,6 +20,7 @@ from hashmatch_client.cli.asking import Tally, ask_about
 from hashmatch_client.cli.connect import connect
 from hashmatch_client.cli.exits import Exit
 from hashmatch_client.cli.progress import Progress, progress
+from hashmatch_client.cli.receipts import saving_to
 from hashmatch_client.cli.reports import CsvReport, JsonLinesReport, JsonReport, Report, TableReport, summary
 from hashmatch_client.cli.subjects import (
     NOT_A_PICTURE,
@@ -28,6 +29,7 @@ from hashmatch_client.cli.subjects import (
     Subject,
     lines_of,
     subject_of_file,
+    subject_of_video,
     subjects_of_lines,
 )
 from hashmatch_client.cli.text import counted
@@ -43,8 +45,8 @@ from hashmatch_client.hashing import (
 
 def check(arguments: Namespace) -> Exit:
     """Runs the command."""
-    if bool(arguments.paths) == bool(arguments.hashes):
-        raise ConfigurationError("give either a PATH or --hashes FILE")
+    if len([each for each in (arguments.paths, arguments.hashes, arguments.vpdq) if each]) != 1:
+        raise ConfigurationError("give either a PATH, --hashes FILE or --vpdq FILE")
     return _dry_run(arguments) if arguments.dry_run else _check(arguments)
 
 
@@ -52,7 +54,8 @@ def _check(arguments: Namespace) -> Exit:
     report = _report(arguments)
     tally = Tally()
     with ExitStack() as resources:
-        client = resources.enter_context(connect(arguments))
+        saving = saving_to(arguments.save_answers) if arguments.save_answers else None
+        client = resources.enter_context(connect(arguments, saving))
         shown = resources.enter_context(_progress(arguments))
         subjects = resources.enter_context(_subjects(arguments, lambda: _algorithms(arguments, client, shown), shown))
 
@@ -71,7 +74,11 @@ def _check(arguments: Namespace) -> Exit:
                     report.add(checked)
                 sys.stdout.flush()
                 shown.advance(len(batch), sum(checked.subject.weight for checked in batch))
-        except HashmatchClientError:
+        except BrokenPipeError:
+            # Nobody reads any more.
+            raise
+        except (HashmatchClientError, OSError):
+            # What was found before is found: a full disk, say, takes nothing of it back.
             report.break_off(tally)
             shown.warn(f"stopped after {counted(tally.items, 'item')}; nothing is known of the others")
             raise
@@ -118,6 +125,9 @@ def _subjects(
         with lines_of(arguments.hashes) as lines:
             name = "stdin" if arguments.hashes == "-" else arguments.hashes
             yield _warned(subjects_of_lines(lines, name), shown)
+        return
+    if arguments.vpdq:
+        yield _warned(map(subject_of_video, arguments.vpdq), shown)
         return
     # What Pillow would say of odd pictures, and where its code says it, is no line for standard error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -178,8 +188,8 @@ def _progress(arguments: Namespace) -> Iterator[Progress]:
 
 def _total(arguments: Namespace) -> int:
     """How many bytes will be read, as far as that can be told."""
-    if arguments.hashes:
-        return _size(arguments.hashes)
+    if arguments.hashes or arguments.vpdq:
+        return sum(map(_size, arguments.vpdq or [arguments.hashes]))
     walk = Walk(arguments.paths, follow_symlinks=arguments.follow_symlinks)
     return sum(_size(path) for path in walk if not isinstance(path, UnreadableFile))
 

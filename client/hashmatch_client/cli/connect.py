@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
+from hashmatch_client._answers import SaveAnswer
 from hashmatch_client._options import Connection
 from hashmatch_client._sync import HashmatchClient
 
 
-def connect(arguments: Namespace) -> HashmatchClient:
+def connect(arguments: Namespace, save_answers: SaveAnswer | None = None) -> HashmatchClient:
     """A client; an option goes before the variable of the same name."""
     given = {
         "HASHMATCH_TARGET": arguments.target,
@@ -21,5 +22,9 @@ def connect(arguments: Namespace) -> HashmatchClient:
     }
     connection = Connection.from_environment({**os.environ, **{k: v for k, v in given.items() if v is not None}})
     return HashmatchClient(
-        connection.target, tls=connection.tls, timeout=connection.timeout, purpose=connection.purpose
+        connection.target,
+        tls=connection.tls,
+        timeout=connection.timeout,
+        purpose=connection.purpose,
+        save_answers=save_answers,
     )

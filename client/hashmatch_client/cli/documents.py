@@ -9,11 +9,13 @@ from hashmatch_client._hashes import Algorithm
 from hashmatch_client._results import (
     Cause,
     Classification,
+    FeedbackCounts,
     HashList,
     ListFreshness,
     Opinion,
     SnapshotInfo,
     SnapshotUpdate,
+    VideoShares,
 )
 from hashmatch_client.cli.asking import Checked, Tally
 from hashmatch_client.cli.text import moment
@@ -40,7 +42,7 @@ def checked_document(checked: Checked, *, with_hashes: bool) -> Document:
         document["causes"] += _causes(answer.causes)
         for asked, said in zip(subject.item.hashes, answer.hashes, strict=True):
             entry: Document = {"algorithm": asked.algorithm.value}
-            if with_hashes:
+            if with_hashes and asked.value:
                 entry["value"] = asked.hex
             if asked.quality is not None:
                 entry["quality"] = asked.quality
@@ -71,10 +73,25 @@ def opinion_document(opinion: Opinion) -> Document:
         "since_epoch": opinion.since_epoch,
         "kind": opinion.kind.value,
         "distance": opinion.distance,
+        "video": None if opinion.video is None else _video(opinion.video),
+        "feedback": None if opinion.feedback is None else _feedback(opinion.feedback),
         "stale": opinion.stale,
         "approvals": opinion.vetting.approvals,
         "approvals_required": opinion.vetting.approvals_required,
     }
+
+
+def _video(shares: VideoShares) -> Document:
+    return {
+        "asked_frames": shares.asked_frames,
+        "asked_frames_matched": shares.asked_frames_matched,
+        "listed_frames": shares.listed_frames,
+        "listed_frames_matched": shares.listed_frames_matched,
+    }
+
+
+def _feedback(counts: FeedbackCounts) -> Document:
+    return {"confirmed": counts.confirmed, "disputed": counts.disputed}
 
 
 def _classification(said: Classification) -> Document:
@@ -150,6 +167,7 @@ def _snapshot(snapshot: SnapshotInfo) -> Document:
         "confirmed_at": moment(snapshot.confirmed_at) or None,
         "answered_at": moment(snapshot.answered_at) or None,
         "approvals_required": snapshot.approvals_required,
+        "approvals_signed": snapshot.approvals_signed,
         "lists": [_freshness(each) for each in snapshot.lists],
     }
 

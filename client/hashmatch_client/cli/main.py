@@ -13,11 +13,14 @@ from hashmatch_client.cli.exits import Exit, exit_of
 from hashmatch_client.cli.parser import build_parser
 from hashmatch_client.cli.text import printable
 
+# The module and function of each command.
 _HOMES = {
-    "check": "hashmatch_client.cli.check",
-    "lists": "hashmatch_client.cli.lists",
-    "snapshot": "hashmatch_client.cli.snapshots",
-    "watch": "hashmatch_client.cli.snapshots",
+    "check": ("hashmatch_client.cli.check", "check"),
+    "feedback": ("hashmatch_client.cli.feedback", "feedback"),
+    "lists": ("hashmatch_client.cli.lists", "lists"),
+    "snapshot": ("hashmatch_client.cli.snapshots", "snapshot"),
+    "verify-receipt": ("hashmatch_client.cli.receipts", "verify_receipt_command"),
+    "watch": ("hashmatch_client.cli.snapshots", "watch"),
 }
 
 
@@ -33,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        command = getattr(importlib.import_module(_HOMES[arguments.command]), arguments.command)
+        module, function = _HOMES[arguments.command]
+        command = getattr(importlib.import_module(module), function)
         code: Exit = command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

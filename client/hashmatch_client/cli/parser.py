@@ -11,7 +11,7 @@ from hashmatch_client.cli.exits import EPILOG
 from hashmatch_client.hashing import FILE_ALGORITHMS
 
 ALGORITHM_NAMES = {algorithm.value: algorithm for algorithm in FILE_ALGORITHMS}
-_FILE_OPTIONS = {"paths", "hashes", "ca_file", "cert_file", "key_file"}
+_FILE_OPTIONS = {"paths", "hashes", "vpdq", "ca_file", "cert_file", "key_file"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,6 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_lists(commands)
     _add_snapshot(commands)
     _add_watch(commands)
+    _add_feedback(commands)
+    _add_verify_receipt(commands)
     return parser
 
 
@@ -51,6 +53,12 @@ def _add_check(commands: Any) -> None:
         metavar="FILE",
         help="read hashes instead, one a line (HEX, ALGORITHM:HEX or pdq:HEX:QUALITY, and a name, as sha256sum "
         "writes); - is standard input",
+    )
+    parser.add_argument(
+        "--vpdq",
+        metavar="FILE",
+        nargs="+",
+        help="ask about videos instead, by files of their vPDQ hashes as its tools write them: JSON, or a frame a line",
     )
     scope = parser.add_argument_group("what to consult")
     scope.add_argument(
@@ -75,6 +83,11 @@ def _add_check(commands: Any) -> None:
     output = _add_output(parser, ("table", "json", "jsonl", "csv"))
     output.add_argument("--all", action="store_true", help="in the table, show also what is not known")
     output.add_argument("--with-hashes", action="store_true", help="in JSON and CSV, give also the hashes themselves")
+    output.add_argument(
+        "--save-answers",
+        metavar="DIRECTORY",
+        help="ask for receipts, and write each answer with what it answers to a file, for `verify-receipt`",
+    )
     output.add_argument("--quiet", action="store_true", help="no progress and no summary on standard error")
     _add_connection(parser)
 
@@ -101,6 +114,52 @@ def _add_watch(commands: Any) -> None:
     )
     _add_output(parser, ("table", "jsonl"))
     _add_connection(parser)
+
+
+def _add_feedback(commands: Any) -> None:
+    parser = commands.add_parser(
+        "feedback",
+        help="say of matches that they are right, or wrong and why",
+        description="Say what was found when somebody looked into matches of a list. It changes no verdict: it is\n"
+        "told beside opinions, and reaches the operator. Saying something else replaces it.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("list_id", metavar="LIST", help="the list that the hashes matched in")
+    said = parser.add_mutually_exclusive_group(required=True)
+    said.add_argument("--confirm", action="store_true", help="the files are what the list says")
+    said.add_argument(
+        "--dispute",
+        choices=("other-content", "lawful", "wrong-label", "other"),
+        help="they are not: they are something else; are lawful here; are unlawful and have another label; or what "
+        "--note says",
+    )
+    said.add_argument("--withdraw", action="store_true", help="take back what was said before")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--hashes", metavar="FILE", help="the hashes, one a line as for check; - is standard input")
+    given.add_argument("--vpdq", metavar="FILE", nargs="+", help="videos, by files of their vPDQ hashes")
+    parser.add_argument(
+        "--note",
+        default="",
+        metavar="TEXT",
+        help="for the operator, at most 500 characters; no hash, no content, no name",
+    )
+    _add_connection(parser)
+
+
+def _add_verify_receipt(commands: Any) -> None:
+    parser = commands.add_parser(
+        "verify-receipt",
+        help="verify what a server answered, offline",
+        description="Verify the receipts of answers that `check --save-answers` saved. It asks no server.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a saved answer")
+    parser.add_argument(
+        "--key-of-server",
+        required=True,
+        metavar="KEY",
+        help="the server's public key, NAME+ID+KEY in one line, or a file of such lines",
+    )
+    _add_output(parser, ("table", "json", "jsonl", "csv"))
 
 
 def _add_output(parser: argparse.ArgumentParser, formats: Sequence[str]) -> argparse._ArgumentGroup:

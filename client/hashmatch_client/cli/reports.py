@@ -38,6 +38,12 @@ _CSV_COLUMNS = (
     "since_epoch",
     "kind",
     "distance",
+    "asked_frames",
+    "asked_frames_matched",
+    "listed_frames",
+    "listed_frames_matched",
+    "feedback_confirmed",
+    "feedback_disputed",
     "stale",
     "epoch",
 )
@@ -110,7 +116,9 @@ class CsvReport:
             flags = " ".join(opinion.get("flags", ()))
             classification = opinion.get("classification", {})
             texts = {"causes": causes, "hashes": hashes, "flags": flags, "natures": " ".join(document["natures"])}
-            self._sheet.add(document | opinion | classification | texts)
+            video = opinion.get("video") or {}
+            said = {f"feedback_{name}": count for name, count in (opinion.get("feedback") or {}).items()}
+            self._sheet.add(document | opinion | classification | video | said | texts)
 
     def finish(self, tally: Tally) -> None:
         """Writes nothing: the counts would not be a row."""
@@ -200,11 +208,15 @@ def _verdict(checked: Checked, answer: ItemAnswer) -> Cell:
 
 def _kind(opinion: Opinion) -> str:
     kind = words(opinion.kind.value)
+    if opinion.video is not None:
+        return f"{kind}, {opinion.video.asked:.0%} of it, {opinion.video.listed:.0%} of the listed"
     return kind if not opinion.distance else f"{kind}, {counted(opinion.distance, 'bit')}"
 
 
 def _remarks(opinion: Opinion) -> str:
-    return ", ".join((*opinion.flags, *(["stale list"] if opinion.stale else [])))
+    said = opinion.feedback
+    disputes = [f"disputed by {counted(said.disputed, 'caller')}"] if said is not None and said.disputed else []
+    return ", ".join((*opinion.flags, *disputes, *(["stale list"] if opinion.stale else [])))
 
 
 def _cause(cause: Cause) -> str:

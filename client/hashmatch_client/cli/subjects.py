@@ -14,6 +14,7 @@ from typing import TextIO, cast
 
 from hashmatch_client._errors import InvalidHashError
 from hashmatch_client._hashes import Algorithm, Hash, Item
+from hashmatch_client._videos import MAX_FRAMES
 from hashmatch_client.hashing import FileHashes, UnreadableFile
 
 UNREADABLE_FILE = "UNREADABLE_FILE"
@@ -23,6 +24,7 @@ NOT_A_PICTURE = "NOT_A_PICTURE"
 
 _LINE = re.compile(r"(?P<escaped>\\?)(?P<hash>[^\s\\]+)(?:[ \t]+\*?(?P<name>.*\S)?)?\s*")
 _LONGEST_LINE = 64 * 1024
+_LARGEST_VIDEO = 128 * MAX_FRAMES
 _WITH_QUALITY = frozenset({Algorithm.PDQ, Algorithm.PHOTODNA})
 _BY_NAME = {algorithm.value: algorithm for algorithm in Algorithm}
 
@@ -51,6 +53,22 @@ def subject_of_file(file: FileHashes | UnreadableFile) -> Subject:
     if not file.hashes:
         return Subject(file.path, file.size, None, NOT_A_PICTURE, "it is no picture, and nothing but PDQ was asked for")
     return Subject(file.path, file.size, Item(file.hashes))
+
+
+def subject_of_video(path: str) -> Subject:
+    """The subject that a file of a video's vPDQ hash is."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_LARGEST_VIDEO + 1)
+    except OSError as error:
+        return Subject(path, 0, None, UNREADABLE_FILE, error.strerror or type(error).__name__)
+    try:
+        if len(text) > _LARGEST_VIDEO:
+            raise InvalidHashError("the file is too large for the frames of a video")
+        return Subject(path, len(text), Item((Hash.of_video(text.decode("utf-8-sig")),)))
+    except (InvalidHashError, UnicodeError) as error:
+        problem = "this is no text" if isinstance(error, UnicodeError) else str(error)
+        return Subject(path, len(text), None, INVALID_HASH, problem)
 
 
 def subjects_of_lines(lines: Iterable[str], source: str) -> Iterator[Subject]:

@@ -88,10 +88,11 @@ class Failure:
 
 @dataclass
 class Upload:
-    """What came in a Stage call. `whole` is set only if the caller ended the stream properly."""
+    """What came in a Stage call. `whole` is set only if the caller sent an end."""
 
     header: pb.StageHeader | None = None
     chunks: list[bytes] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
     whole: bool = False
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -124,9 +125,13 @@ class FakeServer(
         self.upload.header = next(request_iterator).header
         self._called(context)
         for request in request_iterator:
+            assert not self.upload.whole
+            if request.WhichOneof("part") == "end":
+                self.upload.whole = True
+                continue
             assert request.WhichOneof("part") == "chunk"
             self.upload.chunks.append(request.chunk)
-        self.upload.whole = context.is_active()
+            self.upload.begun.set()
         answer = pb.Staging()
         answer.CopyFrom(self.staging)
         if not answer.delivery_sha256:

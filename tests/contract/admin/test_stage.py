@@ -61,7 +61,7 @@ def test_standard_input_is_sent_without_a_digest(admin, fake, standard_input):
     assert fake.upload.header.file_name == ""
 
 
-def test_an_empty_delivery_is_a_header_alone(admin, fake, tmp_path):
+def test_an_empty_delivery_is_a_header_and_an_end(admin, fake, tmp_path):
     empty = tmp_path / "empty.txt"
     empty.touch()
     assert admin("stage", empty, *PLACE).code == 0
@@ -107,13 +107,14 @@ def test_a_stage_call_has_an_hour_unless_told_otherwise(admin, fake, delivery):
 def test_a_delivery_that_cannot_be_read_to_its_end_is_never_taken_for_a_whole_one(admin, fake, delivery, monkeypatch):
     def chunks(_):
         yield b"the beginning"
+        assert fake.upload.begun.wait(30)  # a call given up before the server took it up would show nothing
         raise OSError(5, "Input/output error", "delivery.txt")
 
     monkeypatch.setattr(Delivery, "chunks", chunks)
     run = admin("stage", delivery, *PLACE)
     assert run.code == 1
     assert run.err == "hashmatch-admin: delivery.txt: Input/output error\n"
-    assert fake.upload.over.wait(10)
+    assert fake.upload.over.wait(30)
     assert not fake.upload.whole
 
 

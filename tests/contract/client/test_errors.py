@@ -1,5 +1,6 @@
 """Every failure is an exception that says what a program needs to know."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -140,7 +141,7 @@ async def test_the_environment_makes_either_client(fake):
 
 
 async def test_every_call_of_the_async_client_tells_of_its_failure(async_client, fake):
-    # One more than there are calls: a stream whose refusal the library lost is asked for again.
+    # One more than there are calls: a stream whose refusal the library lost is asked for again, and then tells it.
     fake.fail_next(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED", times=5)
     with pytest.raises(NotPermittedError):
         await async_client.snapshot()
@@ -150,3 +151,15 @@ async def test_every_call_of_the_async_client_tells_of_its_failure(async_client,
         await async_client.get_list("alpha")
     with pytest.raises(NotPermittedError):
         await anext(async_client.bulk_match(Algorithm.SHA256, KNOWN))
+
+
+async def test_however_often_a_stream_is_refused_its_reason_is_told_and_nothing_of_it_stays(async_client, fake):
+    # One refusal in twenty or so meets the first message on its way, and its reason is lost.
+    fake.fail_next(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED", times=400)
+    before = asyncio.all_tasks()
+    for _ in range(200):
+        with pytest.raises(NotPermittedError):
+            await anext(async_client.bulk_match(Algorithm.SHA256, KNOWN))
+    async with asyncio.timeout(30):
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110 - no event tells of the end of grpcio's own tasks
+            await asyncio.sleep(0)

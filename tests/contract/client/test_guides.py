@@ -56,6 +56,7 @@ def case(tmp_path, monkeypatch):
         (tmp_path / "case-17" / name).write_text(content)
     (tmp_path / "case-17" / "latest.jpg").symlink_to("0001.jpg")
     sums = [f"{hashed(contents[name])}  case-17/{name}" for name in ("0001.jpg", "0002.jpg", "selftest.jpg")]
+    (tmp_path / "reviewed.txt").write_text(f"{hashed(contents['0001.jpg'])}  case-17/0001.jpg\n")
     (tmp_path / "sums.txt").write_text("\n".join([*sums, "not a hash\n"]))
 
 

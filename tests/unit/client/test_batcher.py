@@ -133,3 +133,30 @@ async def test_closing_tells_all_who_wait(calls):
     with pytest.raises(HashmatchClientError, match="closed"):
         await batcher.answer(item(9), TERMS)
     assert calls.under_way == 0
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_whoever_waits_is_told_of_the_end_however_early_it_comes(calls, steps):
+    """A call may be given up before its task has taken a first step."""
+    batcher = Batcher(calls, Limits())
+    waiting = asyncio.ensure_future(batcher.answer(item(1), TERMS))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await batcher.close()
+    with pytest.raises(HashmatchClientError, match="closed"):
+        await asyncio.wait_for(waiting, 30)
+
+
+class UncopiableError(Exception):
+    """Cannot be made from what it says."""
+
+    def __init__(self, one, another):
+        super().__init__(f"{one} {another}")
+
+
+async def test_an_error_that_cannot_be_copied_reaches_who_waits(calls):
+    batcher = Batcher(calls, Limits())
+    calls.error = UncopiableError("this", "that")
+    calls.gate.set()
+    with pytest.raises(UncopiableError, match="this that"):
+        await asyncio.wait_for(batcher.answer(item(1), TERMS), 30)

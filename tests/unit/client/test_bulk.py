@@ -2,6 +2,7 @@
 
 import pytest
 from hashmatch_client import Algorithm, InvalidHashError, ProtocolViolationError, Verdict
+from hashmatch_client._answers import received_column
 from hashmatch_client._bulk import BulkRun, async_columns, columns
 from hashmatch_client._hashes import Scope
 from hypothesis import given
@@ -28,10 +29,18 @@ def good():
     return response
 
 
+def received(response):
+    return received_column(response.SerializeToString())
+
+
 def answer(response):
     run = a_run()
     run.request(bytes(16 * COUNT))
-    return run.answer(response)
+    return run.answer(received(response))
+
+
+def has_scope(request):
+    return match_service_pb2.BulkMatchRequest.FromString(request).HasField("scope")
 
 
 def test_a_sound_answer_is_taken():
@@ -93,7 +102,7 @@ def test_whatever_is_taken_gives_each_digest_exactly_one_verdict(matches, ranges
 def test_an_answer_to_nothing_and_a_silent_end_raise():
     run = a_run()
     with pytest.raises(ProtocolViolationError):
-        run.answer(good())
+        run.answer(received(good()))
     run.stream_ended()
     run.request(bytes(16))
     with pytest.raises(ProtocolViolationError, match="1 batches unanswered"):
@@ -102,9 +111,9 @@ def test_an_answer_to_nothing_and_a_silent_end_raise():
 
 def test_the_scope_goes_with_the_first_message_of_each_stream():
     run = a_run()
-    with_scope = [run.request(bytes(16)).HasField("scope") for _ in range(2)]
+    with_scope = [has_scope(run.request(bytes(16))) for _ in range(2)]
     run.stream_opened("next")
-    with_scope += [run.request(bytes(16)).HasField("scope") for _ in range(2)]
+    with_scope += [has_scope(run.request(bytes(16))) for _ in range(2)]
     assert with_scope == [True, False, True, False]
 
 
@@ -112,12 +121,31 @@ def test_a_stream_gets_ahead_only_once_it_has_answered():
     run = a_run(in_flight=3)
     run.request(bytes(16 * COUNT))
     assert run.is_full
-    run.answer(good())
+    run.answer(received(good()))
     run.request(bytes(16))
     run.request(bytes(16))
     assert not run.is_full
     run.request(bytes(16))
     assert run.is_full
+
+
+def test_what_is_saved_is_what_was_sent_and_what_came():
+    saved = []
+    run = BulkRun(Algorithm.MD5, Scope(), 4, 60.0, lambda: 0.0, saving=saved.append)
+    run.stream_opened("id")
+    requests = [run.request(bytes(16 * COUNT)), run.request(bytes(16 * COUNT))]
+    for sequence in range(2):
+        response = good()
+        response.sequence = sequence
+        response.receipt.nonce = b"n"
+        run.answer(received(response))
+    assert [each.request for each in saved] == requests
+    assert {each.scope_request for each in saved} == {requests[0]}
+    run.request(bytes(16 * COUNT))
+    response = good()
+    response.sequence = 2
+    with pytest.raises(ProtocolViolationError, match="no receipt"):
+        run.answer(received(response))
 
 
 def test_a_stream_gets_old():

@@ -52,6 +52,8 @@ def test_an_error_and_a_repr_do_not_repeat_the_value():
 def test_what_the_client_cannot_carry_is_refused(algorithm):
     with pytest.raises(InvalidHashError):
         Hash(algorithm, b"0" * 32)
+    with pytest.raises(InvalidHashError):
+        Hash.of(algorithm, "00" * 32)
 
 
 def test_a_perceptual_hash_has_a_quality_within_bounds():

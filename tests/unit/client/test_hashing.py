@@ -63,6 +63,18 @@ def test_a_walk_is_in_order_and_passes_over_links_and_special_files(tree):
     assert walk.skipped == 4
 
 
+def test_a_walk_can_be_taken_again(tree):
+    walk = Walk([tree])
+    assert list(walk) == list(walk)
+    assert walk.skipped == 4
+
+
+def test_a_name_that_no_file_can_have_is_unreadable(tree):
+    named = f"{tree}/a\0b"
+    assert [each.path for each in Walk([named])] == [named]
+    assert "NUL" in hash_file(named).problem
+
+
 def test_a_walk_that_follows_links_enters_a_folder_once_and_reports_what_leads_nowhere(tree):
     walk = Walk([tree], follow_symlinks=True)
     found = list(walk)

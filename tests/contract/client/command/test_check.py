@@ -1,68 +1,19 @@
-"""The command: exit codes, what goes where, and every form of output."""
+"""What `hashmatch check` shows, in every form, and with which exit code."""
 
 import csv
-import hashlib
+import errno
 import io
 import json
 import os
-import pty
 import re
-import signal
-import struct
-import subprocess
-import sys
-import zlib
 from datetime import timedelta
 
 import grpc
 import pytest
-from hashmatch_client import ListNature
-from hashmatch_client.cli.main import main
-from hashmatch_client.testing import FakeHashmatch, FakeList
+from hashmatch_client import HashmatchClient
+from hashmatch_client.testing import FakeList
 
-from bench.drawings import draw, saved_as_jpeg
-from hashmatch.v1 import common_pb2
-
-
-def hashed(text, algorithm="sha256"):
-    return hashlib.new(algorithm, text.encode()).hexdigest()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    lists = {
-        "alpha": FakeList({hashed("known"): "A1", hashed("known", "md5"): "A1"}, body="Alpha", flags=["series"]),
-        "selftest": FakeList({hashed("fixture"): "fixture"}, body="Operator", nature=ListNature.TEST, algorithms=()),
-    }
-    for name in list(os.environ):
-        if name.startswith("HASHMATCH_"):
-            monkeypatch.delenv(name)
-    with FakeHashmatch(lists) as fake:
-        monkeypatch.setenv("HASHMATCH_TARGET", fake.target)
-        yield fake
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    folder = tmp_path / "report"
-    folder.mkdir()
-    for name in ("known", "fixture", "unknown"):
-        (folder / f"{name}.jpg").write_text(name)
-    monkeypatch.chdir(tmp_path)
-    return folder
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs the command; returns its exit code, its lines on standard output, and what it said on standard error."""
-
-    def command(*arguments):
-        code = main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return command
+from .conftest import hashed
 
 
 def test_a_table_shows_what_is_known_and_the_counts_of_all(server, files, run):
@@ -124,6 +75,8 @@ def test_json_lines_are_one_object_an_item_in_order(server, files, run):
         "since_epoch": 1,
         "kind": "EXACT",
         "distance": None,
+        "video": None,
+        "feedback": None,
         "stale": False,
         "approvals": 2,
         "approvals_required": 2,
@@ -239,7 +192,24 @@ def test_what_was_found_before_a_run_stopped_is_shown(server, files, run):
     code, out, err = run("check", "--hashes", "report/list.txt")
     assert code == 1
     assert re.search(r"list\.txt:1 +MATCH", out)
-    assert "stopped after 1,000 items; nothing is known of the others" in err
+    assert re.search(r"stopped after [\d,]+ items; nothing is known of the others", err)
+
+
+def test_a_disk_that_gets_full_takes_nothing_back_of_what_was_found(server, files, run, monkeypatch):
+    (files / "list.txt").write_text(f"{hashed('known')}\n" + "".join(f"{hashed(str(n))}\n" for n in range(9_999)))
+    match_items = HashmatchClient.match_items
+
+    def until_full(client, items, **scope):
+        if hashed("known") not in {each.value.hex() for item in items for each in item.hashes}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "saved.answer")
+        return match_items(client, items, **scope)
+
+    monkeypatch.setattr(HashmatchClient, "match_items", until_full)
+    code, out, err = run("check", "--hashes", "report/list.txt")
+    assert code == 1
+    assert re.search(r"list\.txt:1 +MATCH", out)
+    assert re.search(r"stopped after [\d,]+ items; nothing is known of the others", err)
+    assert "No space left on device" in err
 
 
 def test_who_may_not_see_the_lists_can_still_check(server, files, run):
@@ -318,74 +288,6 @@ def test_the_name_of_a_file_cannot_speak_to_the_terminal(server, files, run, for
         assert "[bold]" in out
 
 
-@pytest.fixture
-def pictures(files):
-    """A picture, one that is cut short, and one that claims to be too large; all under names of other things."""
-    whole = saved_as_jpeg(draw(1, 160, 120), 80)
-    (files / "a.txt").write_bytes(whole)
-    (files / "b.bin").write_bytes(whole[: len(whole) // 2])
-    claim = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    header = struct.pack(">I", len(claim)) + b"IHDR" + claim + struct.pack(">I", zlib.crc32(b"IHDR" + claim))
-    (files / "c").write_bytes(b"\x89PNG\r\n\x1a\n" + header + bytes(4) + b"IDAT" + bytes(4))
-    return files
-
-
-def test_pictures_are_asked_about_with_pdq_beside_their_digests(server, pictures, run):
-    code, out, _ = run("check", "report/a.txt", "--algorithms", "sha256,pdq", "--output", "jsonl", "--with-hashes")
-    (item,) = map(json.loads, out.splitlines())
-    assert [each["algorithm"] for each in item["hashes"]] == ["sha256", "pdq"]
-    assert item["hashes"][1]["quality"] == 100
-    assert len(item["hashes"][1]["value"]) == 64
-    assert code in (0, 11)
-
-
-def test_a_picture_that_cannot_be_hashed_is_asked_about_by_its_digests_and_never_called_unknown(server, pictures, run):
-    code, out, err = run("check", "report/b.bin", "report/c", "--algorithms", "sha256,pdq", "--output", "jsonl")
-    items = [json.loads(line) for line in out.splitlines()]
-    assert code == 11
-    for item in items:
-        assert item["verdict"] == "NOT_DETERMINED"
-        assert [each["verdict"] for each in item["hashes"]] == ["NO_KNOWN_MATCH"]
-        assert item["causes"] == [{"reason": "PICTURE_NOT_HASHED", "list": ""}]
-    assert "report/b.bin: not hashed as a picture: it cannot be decoded" in err
-    assert "report/c: not hashed as a picture: it is too large" in err
-
-
-def test_a_match_by_digest_stands_where_the_picture_cannot_be_hashed(server, pictures, run):
-    digest = hashlib.sha256((pictures / "b.bin").read_bytes()).hexdigest()
-    server.publish("gamma", FakeList({digest: "G"}, body="Gamma"))
-    code, out, _ = run("check", "report/b.bin", "--algorithms", "sha256,pdq")
-    assert code == 10
-    assert re.search(r"b\.bin +MATCH +Gamma .* exact +not hashed as a picture", out)
-
-
-def test_a_file_that_is_no_picture_cannot_be_asked_about_by_pdq_alone(server, pictures, run):
-    code, out, err = run("check", "report/known.jpg", "--algorithms", "pdq", "--output", "jsonl")
-    assert code == 11
-    assert json.loads(out)["causes"] == [{"reason": "NOT_A_PICTURE", "list": ""}]
-    assert "it is no picture" in err
-
-
-def test_without_the_extra_it_says_once_what_it_leaves_out(server, pictures, run, monkeypatch):
-    monkeypatch.setattr("hashmatch_client.cli.check.images_available", lambda: False)
-    monkeypatch.setattr("hashmatch_client.hashing.images_available", lambda: False)
-
-    def carry_pdq(response):
-        for each in getattr(response, "lists", ()):
-            each.generation.counts.add(algorithm=common_pb2.ALGORITHM_PDQ, hashes=1)
-        return response
-
-    server.rewrite(carry_pdq)
-    code, out, err = run("check", "report", "--output", "jsonl")
-    assert code == 10
-    assert err.count("left out PDQ") == 1
-    assert "hashmatch[images]" in err
-    assert all(each["algorithm"] != "pdq" for line in out.splitlines() for each in json.loads(line)["hashes"])
-    code, _, err = run("check", "report", "--algorithms", "pdq")
-    assert code == 2
-    assert "hashmatch[images]" in err
-
-
 def test_stale_lists_and_disputes_are_marked(server, files, run):
     server.publish("beta", FakeList({hashed("known"): "9"}, body="Beta", age=timedelta(days=9)))
     code, out, _ = run("check", "report/known.jpg", "report/unknown.jpg")
@@ -395,149 +297,7 @@ def test_stale_lists_and_disputes_are_marked(server, files, run):
     assert re.search(r"unknown\.jpg +not determined +list stale \(beta\)", out)
 
 
-def test_lists_are_shown_in_every_form(server, run):
-    server.publish("old", FakeList({}, body="=Old", age=timedelta(days=9)))
-    code, out, _ = run("lists")
-    assert code == 0
-    rows = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
-    assert rows[0] == ["List", "Body", "Nature", "MD5", "SHA-256", "Generation", "Age", "State"]
-    assert ["alpha", "Alpha", "illegal", "1", "1", "1", "1 hour", "fresh"] in rows
-    assert ["old", "=Old", "illegal", "0", "0", "1", "9 days", "STALE"] in rows
-    assert ["selftest", "Operator", "TEST", "0", "1", "1", "1 hour", "fresh"] in rows
-    as_json = json.loads(run("lists", "--output", "json")[1])["lists"]
-    assert [json.loads(line) for line in run("lists", "--output", "jsonl")[1].splitlines()] == as_json
-    assert as_json[0]["hashes"] == {"md5": 1, "sha1": 0, "sha256": 1}
-    as_csv = list(csv.DictReader(io.StringIO(run("lists", "--output", "csv")[1])))
-    assert [row["list"] for row in as_csv] == ["alpha", "old", "selftest"]
-    assert as_csv[1]["body"] == "'=Old"
-    assert (as_csv[0]["md5"], as_csv[0]["sha512"], as_csv[0]["stale"]) == ("1", "", "false")
-
-
-def test_a_snapshot_shows_changes_only_since_an_epoch_that_was_named(server, run):
-    _, out, _ = run("snapshot")
-    assert out.startswith("epoch 2, published 2026-01-15T12:00:00Z")
-    assert "publish" not in out.replace("published", "")
-    assert "publish selftest, generation 1: 1 added, 0 removed" in run("snapshot", "--since-epoch", "1")[1]
-    assert json.loads(run("snapshot", "--output", "json")[1])["snapshot"]["epoch"] == 2
-
-
-def test_an_incomplete_record_of_changes_is_said_to_be_one(server, run):
-    def forget(response):
-        response.changes_complete = False
-        return response
-
-    server.rewrite(forget)
-    assert "ask again about everything" in run("snapshot", "--since-epoch", "0")[1]
-
-
-@pytest.mark.parametrize("form", ["table", "jsonl"])
-def test_a_watch_shows_each_change_until_the_server_fails(server, run, form):
-    server.fail_next(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED", after_messages=2)
-
-    def publish_once(response):
-        if server.epoch == 2:
-            server.publish("gamma", {})
-        return response
-
-    server.rewrite(publish_once)
-    code, out, _ = run("watch", "--output", form)
-    lines = out.splitlines()
-    assert code == 4
-    if form == "table":
-        assert [line.split(",")[0].strip() for line in lines][:2] == ["epoch 2", "epoch 3"]
-        assert "publish gamma, generation 1" in lines[2]
-    else:
-        changes = [json.loads(line)["changes"] for line in lines]
-        assert [[change["list"] for change in each] for each in changes] == [[], ["gamma"]]
-
-
 def test_the_command_claims_nothing_that_it_cannot_know(server, files, run):
     said = "".join("".join(run("check", "report", "--all", "--output", form)[1:]) for form in ("table", "csv", "json"))
     said += "".join(map(str, run("check", "--help"))) + "".join(map(str, run("--help")))
     assert not re.search(r"\b(clean|safe|innocent|harmless)\b", said, re.IGNORECASE)
-
-
-def test_help_tells_every_exit_code(run):
-    code, out, _ = run("check", "--help")
-    assert code == 0
-    for number in (0, 1, 2, 3, 4, 10, 11, 130):
-        assert re.search(rf"^  {number} ", out, re.MULTILINE)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_knows_every_command(run, shell):
-    code, out, _ = run("--print-completion", shell)
-    assert code == 0
-    for word in ("check", "lists", "snapshot", "watch", "--newer-than-epoch"):
-        assert word in out
-
-
-def test_a_missing_target_is_a_matter_of_usage(run, monkeypatch):
-    monkeypatch.delenv("HASHMATCH_TARGET", raising=False)
-    code, _, err = run("lists")
-    assert code == 2
-    assert "HASHMATCH_TARGET" in err
-
-
-def test_a_defect_shows_no_traceback_and_no_text(server, run, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("something with a hash in it")
-
-    monkeypatch.setattr("hashmatch_client.HashmatchClient.lists", fail)
-    assert run("lists") == (1, "", "hashmatch: a defect in this program: RuntimeError\n")
-
-
-# As a process of its own.
-
-COMMAND = [sys.executable, "-W", "error", "-m", "hashmatch_client.cli.main"]
-
-
-def test_hashes_come_from_standard_input(server, files):
-    lines = f"{hashed('known')}  known.jpg\n{hashed('unknown')}\n"
-    done = subprocess.run(
-        [*COMMAND, "check", "--hashes", "-", "--output", "jsonl"], input=lines, capture_output=True, text=True
-    )
-    assert done.returncode == 10
-    assert [json.loads(line)["reference"] for line in done.stdout.splitlines()] == ["known.jpg", "stdin:2"]
-
-
-def test_a_reader_that_goes_away_is_met_with_silence(server, files):
-    (files / "list.txt").write_text("".join(f"{hashed(str(n))}\n" for n in range(3_000)))
-    with subprocess.Popen(
-        [*COMMAND, "check", "--hashes", "report/list.txt", "--output", "jsonl"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait() == 1
-
-
-def test_an_interruption_ends_it_with_130_and_silence(server):
-    with subprocess.Popen(
-        [*COMMAND, "watch", "--output", "jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
-        assert process.stderr.read() == b""
-
-
-def test_on_a_terminal_a_bar_stands_on_standard_error_and_the_result_is_untouched(server, files):
-    outer, inner = pty.openpty()
-    try:
-        done = subprocess.run([*COMMAND, "check", "report", "--output", "jsonl"], stdout=subprocess.PIPE, stderr=inner)
-        os.close(inner)
-        said = os.read(outer, 65_536).decode()
-    finally:
-        os.close(outer)
-    assert "3 items" in said
-    assert "19/19 bytes" in said
-    assert [json.loads(line)["verdict"] for line in done.stdout.splitlines()] == ["MATCH", "MATCH", "NO_KNOWN_MATCH"]
-
-
-def test_no_colour_and_no_bar_where_there_is_no_terminal(server, files):
-    done = subprocess.run([*COMMAND, "check", "report"], capture_output=True)
-    assert done.returncode == 10
-    assert b"\x1b" not in done.stdout + done.stderr
