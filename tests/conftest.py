@@ -8,6 +8,8 @@ from contextlib import closing
 
 import pytest
 import redis
+import structlog
+from hypothesis import settings
 
 from hashmatch.columns.placement import PlacementSecret
 from hashmatch.ingest.acts import Acts
@@ -24,18 +26,23 @@ from tests.support.clock import ManualClock
 from tests.support.memory import MemoryAudit, MemoryFloor
 from tests.support.office import Office
 
-# The store is a process of its own: what hypothesis measures there says nothing of the code.
+# No test is about how long an example takes, and a busy machine is no defect.
+settings.register_profile("patient", parent=settings.default, deadline=None)
+settings.load_profile("patient")
+
+# Seconds; for the store of a machine that has other work.
 _TIMEOUT = 10.0
 
 
 def pytest_configure() -> None:
-    """Let interrupts interrupt.
+    """Let interrupts interrupt, and logs go nowhere: tests that read a log capture it, or start a process.
 
     A shell that starts a command in the background makes it ignore them, and with it every program that a test starts
     and interrupts.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from hashmatch.store.archive import Archive
 from hashmatch.store.connection import Connection
 from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.store.floor import EpochFloor
+from hashmatch.store.segments import StoreDamagedError
 from hashmatch.store.store import Store
 from hashmatch.trust.sealing import load_key_file
 from hashmatch.v1 import common_pb2
@@ -31,6 +32,7 @@ from tests.integration.conftest import MakeServer
 from tests.integration.errors import refused
 from tests.integration.serving import Client, ShiftedClock, hash_text
 from tests.integration.waiting import eventually
+from tests.support.clock import ManualClock
 from tests.support.memory import MemoryAudit, MemoryFloor
 
 # Ten blocks or so.
@@ -313,12 +315,96 @@ def test_nothing_is_restored_into_another_store(start: Start, scratch: Path) -> 
         acts = Acts(begun, SystemClock(), VettingPolicy(), MemoryAudit(), MemoryFloor())
         definition = ListDefinition(list_id="list", body="body", nature=ListNature.TEST, max_age=60.0)
         Publisher(acts).define_list(definition, "somebody")
-        assert Restorer(begun, floor, archive).restore() == 0
+        assert Restorer(begun, floor, archive, SystemClock()).restore() == 0
         with closing(redis.Redis.from_url(another.url)) as client:
             assert set(client.keys("*")) == {b"hashmatch:manifest"}
         # Where there is nothing at all it is another matter.
         begun.connection.delete([b"hashmatch:manifest"])
-        assert Restorer(begun, floor, archive).restore() > 1
+        assert Restorer(begun, floor, archive, SystemClock()).restore() > 1
+
+
+def test_a_manifest_waits_for_what_other_servers_have(start: Start, scratch: Path, store: redis.Redis) -> None:
+    """Put back too early it would look well to those who could put back the rest. What nobody has does not come."""
+    start()
+    copy = {key: store.dump(key) for key in store.keys("*")}
+    clock = ManualClock()
+    floor, nothing = EpochFloor(scratch / "data" / "epoch.json"), Archive(scratch / "empty")
+    with closing(Connection(f"unix://{scratch / 'store/valkey/valkey.sock'}")) as connection:
+        restorer = Restorer(Store(connection, load_key_file(scratch / "sealing.key")), floor, nothing, clock)
+        store.flushall()
+        assert restorer.restore() == 0
+        clock.advance(20)
+        assert restorer.restore() == 0
+        assert not store.keys("*")
+        # Another server has put back what it has.
+        for key, value in copy.items():
+            if key != b"hashmatch:manifest":
+                store.restore(key, 0, value)
+        assert restorer.restore() == 1
+        assert store.get("hashmatch:manifest")
+        # Nobody has anything.
+        store.flushall()
+        assert restorer.restore() == 0
+        clock.advance(31)
+        assert restorer.restore() == 1
+        assert store.keys("*") == [b"hashmatch:manifest"]
+
+
+def test_damage_that_one_server_finds_another_heals(start: Start, store: redis.Redis) -> None:
+    """Who wrote it has it in the archive, and looks at it no more; who starts reads everything, and has no copy."""
+    first = start("first", archive=True, blocks="resident")
+    key = block_keys(store)[0]
+    whole = store.get(key)
+    store.set(key, whole[:-1] + bytes([whole[-1] ^ 1]))
+    other = start("other", deliver=False, archive=True, blocks="resident")
+    eventually(lambda: is_ready(other) and verdicts(other) == (MATCH, NEGATIVE), "the other server has everything")
+    assert store.get(key) == whole
+    eventually(lambda: not store.exists("hashmatch:damaged"), "nobody is told of it any more")
+    assert verdicts(first) == (MATCH, NEGATIVE)
+
+
+def test_a_note_of_damage_is_not_believed_unseen(start: Start, store: redis.Redis) -> None:
+    start(archive=True)
+    before = {key: store.dump(key) for key in store.keys("hashmatch:b:*")}
+    segment_id = block_keys(store)[0].split(b":")[2]
+    store.hset("hashmatch:damaged", mapping={segment_id: "", b"no such segment": "", b"\xff": ""})
+    eventually(lambda: not store.exists("hashmatch:damaged"), "the notes are seen to")
+    assert {key: store.dump(key) for key in store.keys("hashmatch:b:*")} == before
+
+
+def test_what_only_an_act_misses_is_restored(start: Start, store: redis.Redis) -> None:
+    """Servers have suppressions in memory: that the store lost them is seen by the next who suppresses."""
+    client = start(archive=True)
+    client.suppress(LISTED[0])
+    (key,) = store.keys("hashmatch:x:*")
+    store.delete(key)
+    assert refused(lambda: client.suppress(LISTED[1])).reason == ErrorReason.STORE_DAMAGED
+    eventually(lambda: store.exists(key), "the archive puts it back")
+    client.suppress(LISTED[1])
+
+
+def test_a_spoilt_manifest_is_restored(start: Start, store: redis.Redis) -> None:
+    client = start(archive=True)
+    newest = store.get("hashmatch:manifest")
+    store.set("hashmatch:manifest", newest[:-1] + bytes([newest[-1] ^ 1]))
+    eventually(lambda: store.get("hashmatch:manifest") == newest, "the manifest is restored")
+    eventually(lambda: is_ready(client), "readiness returns")
+
+
+@pytest.mark.parametrize("magic", [b"HMM3", b"HMM2"])
+def test_what_others_may_have_put_there_is_left(start: Start, scratch: Path, store: redis.Redis, magic: bytes) -> None:
+    """A later version's manifest, or one under another key in a store that has nothing of ours."""
+    start(archive=True)
+    foreign = magic + store.get("hashmatch:manifest")[4:-1] + b"x"
+    if magic == b"HMM2":
+        store.flushall()
+    store.set("hashmatch:manifest", foreign)
+    floor, archive = EpochFloor(scratch / "data" / "epoch.json"), Archive(scratch / "data" / "archive")
+    with closing(Connection(f"unix://{scratch / 'store/valkey/valkey.sock'}")) as connection:
+        restorer = Restorer(Store(connection, load_key_file(scratch / "sealing.key")), floor, archive, SystemClock())
+        with pytest.raises(StoreDamagedError):
+            restorer.restore()
+    assert store.get("hashmatch:manifest") == foreign
 
 
 def test_another_sealing_key(start: Start, scratch: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from hashmatch.store.embedded import EmbeddedValkey
 from tests.integration.serving import Background, Client, RunningServer, make_config
@@ -18,12 +17,10 @@ from tests.integration.serving import Background, Client, RunningServer, make_co
 
 @pytest.fixture(scope="session")
 def background() -> Iterator[Background]:
-    """Where servers run. What they log goes nowhere; the tests that read a log have a process of their own."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    """Where servers run."""
     background = Background()
     yield background
     background.close()
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ class Question:
             for line in state.content:
                 if line.place != listed:
                     continue
-                if self.state.is_suppressed(listed, list_id):
+                if self.state.is_suppressed(listed, list_id) or self.state.is_suppressed(place, list_id):
                     suppressed = True
                     continue
                 since = self.reported[list_id, line]

@@ -6,19 +6,25 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hashmatch.service.runner import Addresses
 from tests.integration.serving import TIMEOUT, Client
 from tests.integration.waiting import eventually
 
-_ENTRY_POINT = Path(__file__).resolve().parents[2] / "server.py"
+# The first start on a machine compiles the kernels.
+_START_PATIENCE = 120.0
+_ROOT = Path(__file__).resolve().parents[2]
+_ENTRY_POINT = (str(_ROOT / "server.py"),)
 
 
 class ServerProcess:
-    """One process with its embedded store. Its log is kept in a file."""
+    """One process, with its embedded store unless it is told of another. Its log is kept in a file."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    def __init__(self, directory: Path, *, entry_point: Sequence[str] = _ENTRY_POINT, **settings: object) -> None:
+        """`entry_point` is what Python is to run, with the settings behind it."""
+        self._entry_point = entry_point
         self.data_dir = directory / "data"
         self.log_file = directory / "server.log"
         self._settings = {
@@ -30,7 +36,23 @@ class ServerProcess:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._addresses: Addresses | None = None
         self._client: Client | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where it listens, once it has started."""
+        assert self._addresses is not None
+        return self._addresses
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
@@ -38,14 +60,17 @@ class ServerProcess:
 
     @property
     def events(self) -> list[dict[str, object]]:
-        """The lines of the log so far."""
-        return [json.loads(line) for line in self.log.splitlines()]
+        """The lines of the log so far. The last may be on its way."""
+        complete, _, _ = self.log.rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
 
     def start(self) -> Client:
         flags = [f"--set={key}={value}" for key, value in self._settings.items()]
         with self.log_file.open("ab") as log:
             before = log.tell()
-            self._process = subprocess.Popen([sys.executable, _ENTRY_POINT, *flags], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [sys.executable, *self._entry_point, *flags], cwd=_ROOT, stdout=log, stderr=log
+            )
 
         def addresses() -> Addresses | None:
             assert self._process is not None
@@ -58,7 +83,8 @@ class ServerProcess:
                         return Addresses(told["matching"], told["administration"], told["metrics"])
             return None
 
-        self._client = Client(eventually(addresses, "the server starts"))
+        self._addresses = eventually(addresses, "the server starts", patience=_START_PATIENCE)
+        self._client = Client(self._addresses)
         return self._client
 
     def send(self, number: signal.Signals) -> None:

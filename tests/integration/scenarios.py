@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import closing
 
-from hashmatch.matching.near import Nearness
+from hashmatch.matching.nearness import Nearness
 from hashmatch.model.errors import ErrorReason
 from hashmatch.v1 import common_pb2, list_admin_service_pb2
 from tests.integration.errors import refused
 from tests.integration.model import Delivery, Record
 from tests.integration.perceptual import PROFILE, apart, row
-from tests.integration.serving import hash_of, hash_text
+from tests.integration.serving import IMPORTER, hash_of, hash_text, stage_requests
 from tests.integration.universe import LISTED, MD5, SHA256
 from tests.integration.waiting import eventually
 from tests.integration.world import World
@@ -215,6 +215,19 @@ def nobody_publishes_alone(world: World) -> None:
     world.check()
 
 
+def what_broke_off_is_no_delivery(world: World) -> None:
+    """Half a list, whose sender went away, does not remove the other half: it is not even staged."""
+    listed = _digests("listed", 200)
+    world.client.define("whole")
+    epoch = world.client.deliver(hash_text(listed), "whole")
+    eventually(lambda: world.client.epoch() >= epoch, "the list is served")
+    header = list_admin_service_pb2.StageHeader(list_id="whole", format="hash-text", mode=FULL)
+    broken_off = list(stage_requests(header, hash_text(listed[:100])))[:-1]
+    refusal = refused(lambda: world.client.act("Stage", iter(broken_off), IMPORTER))
+    assert refusal.reason == ErrorReason.DELIVERY_INCOMPLETE
+    assert not world.client.act("ListStagings", list_admin_service_pb2.ListStagingsRequest()).stagings
+
+
 def near_values_are_those_that_are_listed_now(world: World) -> None:
     """What lies within the list's distance matches and nothing else, at once after deltas and withdrawals."""
     codes = _digests("picture", 12)
@@ -265,6 +278,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     what_a_roll_back_brings_counts_as_new,
     keys_name_entries,
     nobody_publishes_alone,
+    what_broke_off_is_no_delivery,
     near_values_are_those_that_are_listed_now,
     what_was_not_searched_is_said,
 )

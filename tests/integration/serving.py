@@ -17,16 +17,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from hashmatch.service.config import (
-    Config,
-    LogsSection,
-    MatchingSection,
-    MetricsSection,
-    SealingSection,
-    ServerSection,
-    StoreSection,
-    VettingSection,
-)
+from hashmatch.service.config import Config
+from hashmatch.service.config_duties import ApprovalsSection, LogsSection, MetricsSection, VettingSection
+from hashmatch.service.config_serving import MatchingSection, SealingSection, ServerSection, StoreSection
 from hashmatch.service.runner import Addresses, Runner
 from hashmatch.trust.sealing import generate_key_file
 from hashmatch.v1 import (
@@ -45,6 +38,8 @@ T = TypeVar("T")
 
 TIMEOUT = 30.0
 CHUNK = 1 << 18
+# A server that was away is found again sooner than callers in production need it.
+_CHANNEL_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
 IMPORTER = "importer"
 APPROVERS = ("ann", "bob")
 OPERATOR = "operator"
@@ -111,11 +106,14 @@ def make_config(data_dir: Path, url: str = "", **settings: Any) -> Config:
         server=ServerSection(
             listen="127.0.0.1:0", admin_listen="127.0.0.1:0", data_dir=str(data_dir), grace_seconds=2.0
         ),
-        store=StoreSection(url=url, poll_interval=0.05),
+        # The tests' own store has one user, who may do everything.
+        store=StoreSection(url=url, poll_interval=0.05, excessive_rights="allow"),
         sealing=SealingSection(key_file=str(key_file) if url else ""),
         metrics=MetricsSection(listen="127.0.0.1:0"),
         matching=MatchingSection(),
         vetting=VettingSection(),
+        # As in a trial, also over TLS; the tests of approvals ask for signatures.
+        approvals=ApprovalsSection(signatures="off"),
         logs=LogsSection(),
     )
     for name, value in settings.items():
@@ -282,9 +280,9 @@ class Client:
 
 def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     if credentials is None:
-        return grpc.insecure_channel(address)
+        return grpc.insecure_channel(address, _CHANNEL_OPTIONS)
     # A handshake of its own, whatever other clients to the same address there are.
-    return grpc.secure_channel(address, credentials, [("grpc.use_local_subchannel_pool", 1)])
+    return grpc.secure_channel(address, credentials, [*_CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
 
 
 class RunningServer:
@@ -344,6 +342,7 @@ def stage_requests(
     yield list_admin_service_pb2.StageRequest(header=header)
     for low in range(0, len(content), CHUNK):
         yield list_admin_service_pb2.StageRequest(chunk=content[low : low + CHUNK])
+    yield list_admin_service_pb2.StageRequest(end=list_admin_service_pb2.StageEnd())
 
 
 def hash_text(digests: Iterable[bytes]) -> bytes:

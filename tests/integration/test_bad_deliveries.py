@@ -78,6 +78,9 @@ def stage(client: Client, *requests: list_admin_service_pb2.StageRequest) -> lis
     return client.act("Stage", iter(requests), IMPORTER)
 
 
+END = part(end=list_admin_service_pb2.StageEnd())
+
+
 @pytest.mark.parametrize(
     ("requests", "reason"),
     [
@@ -86,6 +89,10 @@ def stage(client: Client, *requests: list_admin_service_pb2.StageRequest) -> lis
         pytest.param([part(header=header()), part(header=header())], "INVALID_FIELD", id="two headers"),
         pytest.param([part(header=header()), part()], "INVALID_FIELD", id="an empty message"),
         pytest.param([part(header=header()), part(chunk=bytes((1 << 20) + 1))], "INVALID_FIELD", id="a large chunk"),
+        pytest.param([part(header=header()), END, part(chunk=GOOD)], "INVALID_FIELD", id="more after the end"),
+        pytest.param([part(header=header()), END, END], "INVALID_FIELD", id="two ends"),
+        pytest.param([part(header=header()), part(chunk=GOOD)], "DELIVERY_INCOMPLETE", id="no end"),
+        pytest.param([part(header=header())], "DELIVERY_INCOMPLETE", id="a header and no end"),
         pytest.param([part(header=header(format="xlsx")), part(chunk=GOOD)], "UNKNOWN_FORMAT", id="unknown format"),
         pytest.param([part(header=header(format="")), part(chunk=GOOD)], "UNKNOWN_FORMAT", id="no format"),
         pytest.param([part(header=header(list_id="nobody"))], "LIST_NOT_FOUND", id="unknown list"),
@@ -107,21 +114,23 @@ def stage(client: Client, *requests: list_admin_service_pb2.StageRequest) -> lis
             id="another digest",
         ),
         pytest.param(
-            [part(header=header()), part(chunk=b"\x7fELF\x02\x01\x01\0\0")], "DELIVERY_MALFORMED", id="binary"
+            [part(header=header()), part(chunk=b"\x7fELF\x02\x01\x01\0\0"), END], "DELIVERY_MALFORMED", id="binary"
         ),
-        pytest.param([part(header=header()), part(chunk=os.urandom(4096) + b"\0")], "DELIVERY_MALFORMED", id="noise"),
         pytest.param(
-            [part(header=header()), part(chunk="\ufeff".encode("utf-16-le") + b"a")],
+            [part(header=header()), part(chunk=os.urandom(4096) + b"\0"), END], "DELIVERY_MALFORMED", id="noise"
+        ),
+        pytest.param(
+            [part(header=header()), part(chunk="\ufeff".encode("utf-16-le") + b"a"), END],
             "DELIVERY_MALFORMED",
             id="half a character",
         ),
         pytest.param(
-            [part(header=header(format="columns", profile=PROFILE)), part(chunk=b'id,sha256\n1,"abc')],
+            [part(header=header(format="columns", profile=PROFILE)), part(chunk=b'id,sha256\n1,"abc'), END],
             "DELIVERY_MALFORMED",
             id="truncated inside quotes",
         ),
         pytest.param(
-            [part(header=header(format="columns", profile=PROFILE)), part(chunk=b"")],
+            [part(header=header(format="columns", profile=PROFILE)), part(chunk=b""), END],
             "DELIVERY_MALFORMED",
             id="a table of nothing",
         ),

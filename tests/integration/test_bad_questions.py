@@ -53,7 +53,7 @@ GOOD = item(hash_of(LISTED))
         pytest.param((4_711, LISTED), "UNKNOWN_ALGORITHM", id="unknown number"),
         pytest.param((-1, LISTED), "UNKNOWN_ALGORITHM", id="negative number"),
         pytest.param((common_pb2.ALGORITHM_PDQ, LISTED), "ALGORITHM_NOT_CARRIED", id="pdq that nobody lists"),
-        pytest.param((common_pb2.ALGORITHM_VPDQ, b""), "ALGORITHM_NOT_SERVED", id="vpdq"),
+        pytest.param((common_pb2.ALGORITHM_VPDQ, b""), "INVALID_HASH", id="a video without frames"),
         pytest.param((common_pb2.ALGORITHM_PHOTODNA, os.urandom(143)), "INVALID_HASH", id="photodna cut short"),
         pytest.param((common_pb2.ALGORITHM_SHA512, os.urandom(64)), "ALGORITHM_NOT_CARRIED", id="nobody lists it"),
     ],
@@ -163,7 +163,7 @@ def test_a_bad_column_ends_the_stream_after_the_answers_before_it(
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
 
 
-def test_a_column_of_an_algorithm_that_is_not_searched_is_undetermined_as_a_whole(asked: Client) -> None:
+def test_a_column_of_frames_that_may_be_of_any_video_is_undetermined_as_a_whole(asked: Client) -> None:
     response = asked.bulk(common_pb2.ALGORITHM_VPDQ, os.urandom(3 * 32))
     (run,) = response.undetermined
     assert (run.first, run.count) == (0, 3)
@@ -192,7 +192,11 @@ def test_an_oversize_message_is_refused_by_grpc_itself(asked: Client) -> None:
     assert asked.ask(LISTED).verdict == common_pb2.VERDICT_MATCH
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x00", LISTED])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x00", b"\xff" + LISTED],
+    ids=["all ones", "longer than it is", "nought", "a digest"],
+)
 def test_bytes_that_are_no_message_are_refused(asked: Client, garbage: bytes) -> None:
     call = asked.matching_channel.unary_unary("/hashmatch.v1.MatchService/BatchMatch")
     refusal = refused(lambda: call(garbage, timeout=TIMEOUT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 
 import grpc
@@ -13,6 +14,7 @@ from hashmatch.store.embedded import EmbeddedValkey
 from hashmatch.v1 import common_pb2
 from tests.integration.conftest import MakeServer
 from tests.integration.errors import refusal_of
+from tests.integration.perceptual import apart
 from tests.integration.serving import Client, RunningServer, hash_text
 from tests.integration.waiting import eventually
 
@@ -71,7 +73,8 @@ def test_two_servers_enforce_one_rate_across_restarts(servers: list[RunningServe
         server.restart()
     for number in range(30):
         answers += answered(lambda number=number: servers[number % 2].client.ask(LISTED[0]))
-    assert answers == 60
+    # Never more; what a server had taken for itself and could not give back in time is lost.
+    assert 50 <= answers <= 60
 
 
 def test_two_servers_hand_out_no_more_hits_than_one_budget_has(servers: list[RunningServer]) -> None:
@@ -85,10 +88,10 @@ def test_two_servers_hand_out_no_more_hits_than_one_budget_has(servers: list[Run
     assert bulk(one)
     servers[0].restart()
     assert bulk(two)
-    # What is left is less than the column has: it is refused as a whole.
+    # What is left is less than the column has: it is refused as a whole, and that ends the day.
     assert not bulk(two)
     eventually(lambda: not bulk(servers[0].client), "the other server knows")
-    assert answered(lambda: two.bulk(common_pb2.ALGORITHM_SHA256, b"".join(LISTED[:5])))
+    assert not answered(lambda: two.bulk(common_pb2.ALGORITHM_SHA256, b"".join(LISTED[:5])))
     assert not answered(lambda: two.ask(LISTED[0]))
     text = two.page("/metrics").text
     assert 'hashmatch_budget_exhausted_total{budget="hits-per-day",client="anybody"}' in text
@@ -115,3 +118,32 @@ def test_while_the_store_is_away_negatives_go_on_within_the_budget(
     answers = sum(answered(lambda: client.ask(os.urandom(32))) for _ in range(100))
     # What the server was allotted, and after that what it counts on its own.
     assert 1 <= answers <= 32
+
+
+def video(*codes: bytes) -> common_pb2.Hash:
+    frames = [common_pb2.VideoFrame(pdq=code, quality=100) for code in codes]
+    return common_pb2.Hash(algorithm=common_pb2.ALGORITHM_VPDQ, frames=frames)
+
+
+def test_frames_of_videos_are_spent_one_by_one(servers: list[RunningServer]) -> None:
+    prepare(servers[:1], "hashes_per_second = 1e-8\nburst = 60")
+    client = servers[0].client
+    answers = sum(answered(lambda: client.batch([video(*(os.urandom(32) for _ in range(20)))])) for _ in range(10))
+    assert answers == 3
+
+
+def test_probing_with_videos_is_probing(servers: list[RunningServer]) -> None:
+    """Frames of one video are like one another; videos of which each is a little like the last are not asked about."""
+    prepare(servers[:1], "near_duplicates = 50")
+    client = servers[0].client
+    still = os.urandom(32)
+    assert answered(lambda: client.batch([video(*(apart(still, 1 + at % 16) for at in range(1_000)))]))
+    chance = random.Random(7)
+
+    def probe() -> bytes:
+        changed = sum(1 << bit for bit in chance.sample(range(256), 8))
+        return (int.from_bytes(still) ^ changed).to_bytes(32)
+
+    answers = sum(answered(lambda: client.batch([video(probe()), video(os.urandom(32))])) for _ in range(1_000))
+    assert 50 <= answers < 1_000
+    assert answered(lambda: client.ask(LISTED[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from grpc_health.v1 import health_pb2
 
 from hashmatch.trust.pki import Credentials
 from hashmatch.v1 import list_admin_service_pb2
-from tests.integration.authorities import Trust, authority, replace
+from tests.integration.authorities import CLIENT, OTHER_CLIENT, Trust, authority, now, replace
 from tests.integration.conftest import MakeServer
 from tests.integration.serving import TIMEOUT, Client, RunningServer
 
@@ -88,6 +89,28 @@ def test_nobody_gets_in_without_a_certificate_or_with_a_strangers(clients: MakeC
         client = clients(caller)
         assert not is_alive(client)
         assert asks(client) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_an_expired_certificate_does_not_get_in(clients: MakeClient, trust: Trust) -> None:
+    issued, lifetime = now() - datetime.timedelta(hours=2), datetime.timedelta(hours=1)
+    expired = trust.clients.issue_to_caller(CLIENT, now=issued, lifetime=lifetime)
+    client = clients(expired)
+    assert not is_alive(client)
+    assert asks(client) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_certificate_with_two_uris_is_nobodys(
+    clients: MakeClient, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets through the handshake, and may do nothing on either port."""
+    san = x509.SubjectAlternativeName
+    second = x509.UniformResourceIdentifier(OTHER_CLIENT)
+    with monkeypatch.context() as patch:
+        patch.setattr("hashmatch.trust.pki.x509.SubjectAlternativeName", lambda names: san([*names, second]))
+        caller, operator = trust.client(), trust.operator()
+    client = clients(caller, operator)
+    assert asks(client) is grpc.StatusCode.UNAUTHENTICATED
+    assert administers(client) is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_each_port_has_an_authority_of_its_own(clients: MakeClient, trust: Trust) -> None:

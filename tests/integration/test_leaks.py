@@ -13,7 +13,7 @@ import grpc
 import pytest
 import redis
 
-from hashmatch.v1 import common_pb2, list_admin_service_pb2
+from hashmatch.v1 import common_pb2, list_admin_service_pb2, match_service_pb2
 from tests.integration.processes import ServerProcess
 from tests.integration.serving import TIMEOUT, Client, hash_of, hash_text
 from tests.integration.waiting import eventually
@@ -74,6 +74,29 @@ class Told:
         self.texts += [f"{key}: {value!r}" for key, value in error.trailing_metadata() or ()]
 
 
+def report_feedback(client: Client, told: Told) -> None:
+    """Speak of matches, of what is none, and of hashes where none belong."""
+
+    def say(digest: bytes, list_id: str = "list", note: str = "looked at") -> Any:
+        stated = match_service_pb2.HitFeedback(
+            hash=hash_of(digest),
+            list_id=list_id,
+            judgement=match_service_pb2.FEEDBACK_JUDGEMENT_DISPUTED,
+            reason=match_service_pb2.DISPUTE_REASON_LAWFUL,
+            note=note,
+        )
+        return client.matching.ReportFeedback(
+            match_service_pb2.ReportFeedbackRequest(feedback=[stated]), timeout=TIMEOUT
+        )
+
+    for digest in (*LISTED, *ASKED):
+        say(digest)
+    for digest in (digest for digest in KEYED if len(digest) == 32):
+        say(digest, "keyed")
+    told.failing(lambda: say(LISTED[0], note=LISTED[0].hex()))
+    told.failing(lambda: say(LISTED[0], list_id=LISTED[0].hex()))
+
+
 def act_everything(client: Client) -> Told:
     """Everything that hashes can be put through, good and bad."""
     told = Told()
@@ -110,6 +133,7 @@ def act_everything(client: Client) -> Told:
     column = b"".join(digest for digest in PLANTED if len(digest) == 32)
     client.bulk(common_pb2.ALGORITHM_SHA256, column)
     told.failing(lambda: client.bulk(common_pb2.ALGORITHM_SHA256, column[:-1]))
+    report_feedback(client, told)
     # A digest where a message should be, and one in a text that goes into the record as it is.
     batch_match = client.matching_channel.unary_unary("/hashmatch.v1.MatchService/BatchMatch")
     told.failing(lambda: batch_match(ASKED[0], timeout=TIMEOUT))

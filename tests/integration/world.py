@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,13 +28,10 @@ from hashmatch.trust.sealing import load_key_file
 from hashmatch.v1 import common_pb2, list_admin_service_pb2, list_service_pb2, match_service_pb2
 from tests.integration.errors import refused
 from tests.integration.model import (
-    Cause,
     Delivery,
-    Expected,
     Generation,
     Line,
     ListState,
-    Opinion,
     Question,
     Scope,
     State,
@@ -52,8 +49,9 @@ from tests.integration.serving import (
     make_config,
     timestamp,
 )
-from tests.integration.universe import LISTED, NEAR, PDQ, UNIVERSE, Place
+from tests.integration.universe import LISTED, PDQ, UNIVERSE, Place
 from tests.integration.waiting import eventually
+from tests.integration.world_answers import assert_answer, assert_column, read_reported
 from tests.support.memory import MemoryAudit, MemoryFloor
 
 # Time moves in steps of two thirds of it, so that no question is asked near the edge.
@@ -241,7 +239,7 @@ class World:
         listed = self.state.lists[list_id]
         number = listed.retained[steps].number if steps < len(listed.retained) else 1_000_000
         request = list_admin_service_pb2.RollBackRequest(
-            list_id=list_id, generation=0 if steps == 0 else number, reason="a test"
+            list_id=list_id, generation=0 if steps == 0 else number, reason="a test", accept_gates=["withdrawn"]
         )
         if steps >= len(listed.retained):
             self._refused(ErrorReason.GENERATION_NOT_FOUND, lambda: self.client.act("RollBack", request))
@@ -293,6 +291,12 @@ class World:
         assert done.removed == len(before - after)
         if not keys:
             assert done.not_listed == len(set(places) - before)
+        if done.generation == listed.generation.number:
+            # The list has nothing of it: there is no generation that differs.
+            assert content == listed.content
+            return
+        # A key may be known still whose hashes were all withdrawn by themselves.
+        assert content != listed.content or keys
         self._succeed(done.epoch, listed, content, listed.generation.as_of)
 
     def withdraw_list(self, list_id: str) -> None:
@@ -408,7 +412,7 @@ class World:
         state, now = self._answered(response.snapshot, scope)
         told = dict(reported)
         if epoch is None:
-            told = _reported(state, response)
+            told = read_reported(state, response)
         elif epoch != response.snapshot.epoch:
             return None
         question = Question(state, scope, now, told)
@@ -416,7 +420,7 @@ class World:
             answers = [question.answer(place) for place in places]
             for place, expected, answer in zip(places, answers, result.hashes, strict=True):
                 assert answer.algorithm == place[0]
-                _assert_answer(expected, answer, scope)
+                assert_answer(expected, answer, scope)
             assert result.verdict == question.item_verdict(places)
             assert result.agreement == agreement_of(opinion for answer in answers for opinion in answer.opinions)
         return response.snapshot.epoch, told
@@ -442,7 +446,7 @@ class World:
             question = Question(state, scope, now, reported)
             places = [place for place in UNIVERSE if place[0] == algorithm]
             assert (response.sequence, response.count) == (sequence, len(places))
-            _assert_column([question.answer(place) for place in places], response)
+            assert_column([question.answer(place) for place in places], response)
 
     def _check_lists(self) -> None:
         """What ListService tells of sizes and generations."""
@@ -485,83 +489,3 @@ def _written(delivery: Delivery) -> bytes:
         cells = [record.key, "yes" if record.removed else "no", record.label]
         rows.append("\t".join((*cells, *(digests.get(algorithm, "") for algorithm in DIGEST_SIZES))) + "\n")
     return "".join(rows).encode()
-
-
-def _reported(state: State, response: match_service_pb2.BatchMatchResponse) -> dict[tuple[str, Line], int]:
-    """Since when each opinion on the universe is seen, by the answer's own word, which must fit the truth.
-
-    Nobody may miss what became visible: the epoch is never before the one in which it did. It may be later only for
-    the reasons that the contract states: a roll back of the list, or the end of a suppression of the hash.
-    """
-    told: dict[tuple[str, Line], int] = {}
-    for list_id, listed in state.lists.items():
-        for line in listed.content:
-            told[list_id, line] = state.visible.get((list_id, line.place, line.said), 0)
-    for place, result in zip(UNIVERSE, response.results, strict=False):
-        for opinion in result.hashes[0].opinions:
-            line = Line(
-                NEAR.get(place, place), (opinion.label, opinion.scheme, opinion.jurisdiction), opinion.source_key
-            )
-            assert (opinion.list_id, line) in told, "an opinion that no list has"
-            listed = state.lists[opinion.list_id]
-            assert listed.generation is not None
-            first = listed.generation.first[line.place, line.said]
-            latest = max(first, listed.visible_since, state.lifted.get(line.place, 0))
-            assert told[opinion.list_id, line] <= opinion.since_epoch <= latest
-            told[opinion.list_id, line] = opinion.since_epoch
-    return told
-
-
-def _opinions(found: Iterable[common_pb2.Opinion]) -> tuple[Opinion, ...]:
-    return tuple(
-        sorted(
-            Opinion(
-                each.list_id,
-                each.body,
-                each.nature,
-                each.generation,
-                (each.label, each.scheme, each.jurisdiction),
-                each.source_key,
-                each.stale,
-                each.since_epoch,
-                each.kind == common_pb2.MATCH_KIND_NEAR,
-            )
-            for each in found
-        )
-    )
-
-
-def _causes(found: Iterable[common_pb2.UndeterminedCause]) -> frozenset[Cause]:
-    return frozenset(Cause(each.reason, each.list_id) for each in found)
-
-
-def _assert_answer(expected: Expected, answer: match_service_pb2.HashResult, scope: Scope) -> None:
-    assert answer.verdict == expected.verdict, f"{scope}: expected {expected}, answered {answer}"
-    assert _opinions(answer.opinions) == expected.opinions, scope
-    assert _causes(answer.causes) == expected.causes, scope
-    assert answer.suppressed == expected.suppressed, scope
-    assert answer.below_min_sources == expected.below_min_sources, scope
-
-
-def _assert_column(expected: Sequence[Expected], response: match_service_pb2.BulkMatchResponse) -> None:
-    findings = dict(zip(response.match_indexes, response.finding_indexes, strict=True))
-    assert list(response.match_indexes) == sorted(findings)
-    undetermined = {
-        index: _causes(run.causes) for run in response.undetermined for index in range(run.first, run.first + run.count)
-    }
-    assert sum(run.count for run in response.undetermined) == len(undetermined), "runs overlap"
-    for index, each in enumerate(expected):
-        if each.verdict == common_pb2.VERDICT_MATCH:
-            assert index in findings
-            assert index not in undetermined
-            finding = response.findings[findings[index]]
-            shared = tuple(sorted(opinion._replace(source_key="") for opinion in each.opinions))
-            assert _opinions(finding.opinions) == shared
-            assert finding.agreement == each.agreement
-            assert _causes(finding.causes) == each.causes
-        else:
-            assert index not in findings
-            assert (index in undetermined) == (each.verdict == common_pb2.VERDICT_NOT_DETERMINED)
-            assert undetermined.get(index, frozenset()) == (
-                each.causes if each.verdict == common_pb2.VERDICT_NOT_DETERMINED else frozenset()
-            )

@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from hashmatch.store.keys import Keys
 from hashmatch.trust.policy import parse_policy
 from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted([*DEPLOY.glob("kubernetes/**/*.yaml"), *DEPLOY.glob("valkey/*.yaml")])
 OBJECTS = [
     (file, each)
@@ -92,6 +94,14 @@ def test_every_dependency_of_the_image_has_hashes_and_no_address():
             assert "--hash=sha256:" in pinned
 
 
+def test_the_image_has_everything_that_the_server_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["server"]]
+    pinned = (DEPLOY / "container/requirements.txt").read_text("utf-8")
+    names = {re.match(r"[A-Za-z0-9.-]+", line)[0].lower().replace(".", "-") for line in wanted}
+    assert names <= set(re.findall(r"^([a-z0-9-]+)==", pinned, re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
 def store():
     """Connects as a user to a real store that knows the shipped users."""
@@ -100,7 +110,7 @@ def store():
     with EmbeddedValkey(directory) as valkey:
         with closing(Connection(valkey.url)) as owner:
             for line in (directory / "users/users.acl").read_text("utf-8").splitlines()[1:]:
-                owner._client.execute_command("ACL", "SETUSER", *line.split()[1:])
+                owner.ask("ACL", "SETUSER", *line.split()[1:])
 
         def connect(user):
             password = (directory / f"users/{user}-password").read_text("utf-8").strip()
@@ -125,7 +135,9 @@ WRITES = (
     lambda store: store.take_lease(b"hashmatch:f:a", b"holder", 5),
     lambda store: store.release_lease(b"hashmatch:f:a", b"holder"),
     lambda store: store.hash_set(b"hashmatch:stagings", "a", b"value"),
+    lambda store: store.hash_compare_and_set(b"hashmatch:stagings", "a", b"value", b"changed"),
     lambda store: store.hash_all(b"hashmatch:stagings"),
+    lambda store: store.hash_compare_and_delete(b"hashmatch:pending", "a", b"value"),
     lambda store: store.hash_delete(b"hashmatch:stagings", "a"),
     lambda store: store.publish(b"hashmatch:changed", b""),
     lambda store: store.wait_for_disk(),

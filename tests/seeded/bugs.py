@@ -15,21 +15,24 @@ import pytest
 from hashmatch.index import loader
 from hashmatch.index.snapshot import LoadedList
 from hashmatch.index.tables import AlgorithmTable
-from hashmatch.ingest.publisher import Publisher
-from hashmatch.matching import columns, few, near
+from hashmatch.ingest.approvals import Approvals
+from hashmatch.matching import columns, evaluation, few, near, nearness
 from hashmatch.matching.findings import Finding
-from hashmatch.matching.near import Nearness, NearQuestion
+from hashmatch.matching.nearness import Flaw, Nearness
+from hashmatch.matching.scope import View
+from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Opinion
 from hashmatch.model.verdicts import Verdict
+from hashmatch.service import admin_servicer
 from hashmatch.store.blocks import ABSENT, DAMAGED
 from hashmatch.store.floor import EpochFloor
 from hashmatch.store.manifest import ListState
 from hashmatch.store.segments import SegmentReader
-from hashmatch.store.sources import ChainLookup, SegmentSource
+from hashmatch.store.sources import ChainLookup, FewFind, SegmentSource
 from hashmatch.store.suppressions import Suppression
 
 Bug = Callable[[pytest.MonkeyPatch], None]
-Few = list[tuple[int, int, bytes]]
+Few = list[FewFind] | None
 
 
 def _change_lookups(
@@ -50,8 +53,9 @@ def skip_the_confirmation(patch: pytest.MonkeyPatch) -> None:
 
     def change_few(find: Callable[..., Few]) -> Callable[..., Few]:
         def changed(sources: Sequence[SegmentSource], *rest: Any) -> Few:
-            hit = (0, _first_live_ref(sources[0]), b"")
-            return [hit if each[0] == ABSENT else each for each in find(sources, *rest)]
+            hit = FewFind(0, _first_live_ref(sources[0]), bytes)
+            found = find(sources, *rest)
+            return None if found is None else [hit if each.segment == ABSENT else each for each in found]
 
         return changed
 
@@ -82,7 +86,8 @@ def treat_a_missing_block_as_empty(patch: pytest.MonkeyPatch) -> None:
 
     def change_few(find: Callable[..., Few]) -> Callable[..., Few]:
         def changed(*rest: Any) -> Few:
-            return [(ABSENT, ABSENT, b"") if each[0] == DAMAGED else each for each in find(*rest)]
+            absent, found = FewFind(ABSENT, ABSENT, bytes), find(*rest)
+            return None if found is None else [absent if each.segment == DAMAGED else each for each in found]
 
         return changed
 
@@ -127,9 +132,10 @@ def let_the_oldest_segment_win(patch: pytest.MonkeyPatch) -> None:
 
     def change_few(find: Callable[..., Few]) -> Callable[..., Few]:
         def changed(sources: Sequence[SegmentSource], *rest: Any) -> Few:
-            last = len(sources) - 1
-            found = find(sources[::-1], *rest)
-            return [(last - number if number >= 0 else number, ref, payload) for number, ref, payload in found]
+            last, found = len(sources) - 1, find(sources[::-1], *rest)
+            if found is None:
+                return None
+            return [each._replace(segment=last - each.segment) if each.segment >= 0 else each for each in found]
 
         return changed
 
@@ -156,22 +162,28 @@ def count_a_roll_back_as_old(patch: pytest.MonkeyPatch) -> None:
 
 def ask_for_no_approvals(patch: pytest.MonkeyPatch) -> None:
     """Nobody has to agree before a generation becomes visible."""
-    patch.setattr(Publisher, "_check_approvals", lambda _self, _staging: None)
+    patch.setattr(Approvals, "check", lambda _self, _manifest, _approved: ())
+
+
+def take_what_came_for_all(patch: pytest.MonkeyPatch) -> None:
+    """A stream of chunks that ends without a word is a whole delivery."""
+    chunks = admin_servicer._chunks
+    patch.setattr(admin_servicer, "_chunks", lambda requests, _digest_is_stated: chunks(requests, True))
 
 
 def take_near_values_unconfirmed(patch: pytest.MonkeyPatch) -> None:
     """Whatever the index finds counts as listed."""
 
-    def changed(self: NearQuestion, codes: Any, *, source_keys: bool) -> tuple[Sequence[Finding], Any]:
-        findings, finding_of = listed(self, codes, source_keys=source_keys)
-        list_id, loaded = next(iter(self._view.carriers(self._algorithm).items()))
-        oldest = loaded.chains[self._algorithm][0]
+    def changed(view: View, algorithm: Algorithm, codes: Any, *, source_keys: bool) -> tuple[Sequence[Finding], Any]:
+        findings, finding_of = listed(view, algorithm, codes, source_keys=source_keys)
+        list_id, loaded = next(iter(view.carriers(algorithm).items()))
+        oldest = loaded.chains[algorithm][0]
         opinion = Opinion(list_id, loaded.generation.number, oldest.sets[_first_live_ref(oldest)][0], 1)
         unconfirmed = Finding(Verdict.MATCH, (opinion,))
         return (*findings, unconfirmed), np.where(finding_of < 0, len(findings), finding_of)
 
-    listed = NearQuestion._listed
-    patch.setattr(NearQuestion, "_listed", changed)
+    listed = nearness.listed
+    patch.setattr(near, "listed", changed)
 
 
 def reach_one_bit_too_far(patch: pytest.MonkeyPatch) -> None:
@@ -187,11 +199,21 @@ def reach_one_bit_too_far(patch: pytest.MonkeyPatch) -> None:
 def cut_a_search_in_silence(patch: pytest.MonkeyPatch) -> None:
     """What was not searched counts as searched."""
 
-    def changed(view: Any, held: Any, reach: Any, _causes: Any, *, tell: bool) -> tuple[Finding, int]:
-        return merge(view, held, reach, (), tell=tell)
+    def changed(view: Any, held: Any, reach: Any, _flaws: Any, *, tell: bool) -> tuple[Finding, int]:
+        return merge(view, held, reach, Flaw(0), tell=tell)
 
     merge = near.merge
     patch.setattr(near, "merge", changed)
+
+
+def tell_one_opinion_alone(patch: pytest.MonkeyPatch) -> None:
+    """Of what is said of a hash the first is told."""
+
+    def changed(view: View, opinions: Sequence[Opinion], *rest: Any, **more: Any) -> Finding:
+        return conclude(view, opinions[:1], *rest, **more)
+
+    conclude = evaluation.conclude
+    patch.setattr(evaluation, "conclude", changed)
 
 
 BUGS: tuple[Bug, ...] = (
@@ -206,7 +228,9 @@ BUGS: tuple[Bug, ...] = (
     let_the_oldest_segment_win,
     count_a_roll_back_as_old,
     ask_for_no_approvals,
+    take_what_came_for_all,
     take_near_values_unconfirmed,
     reach_one_bit_too_far,
     cut_a_search_in_silence,
+    tell_one_opinion_alone,
 )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import background, scratch
+from tests.integration.conftest import background, make_server, scratch
 
-__all__ = ["background", "scratch"]
+__all__ = ["background", "make_server", "scratch"]

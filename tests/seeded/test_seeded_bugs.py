@@ -26,9 +26,11 @@ CAUGHT_BY: dict[Bug, Scenario] = {
     bugs.let_the_oldest_segment_win: scenarios.what_came_last_holds,
     bugs.count_a_roll_back_as_old: scenarios.what_a_roll_back_brings_counts_as_new,
     bugs.ask_for_no_approvals: scenarios.nobody_publishes_alone,
+    bugs.take_what_came_for_all: scenarios.what_broke_off_is_no_delivery,
     bugs.take_near_values_unconfirmed: scenarios.near_values_are_those_that_are_listed_now,
     bugs.reach_one_bit_too_far: scenarios.near_values_are_those_that_are_listed_now,
     bugs.cut_a_search_in_silence: scenarios.what_was_not_searched_is_said,
+    bugs.tell_one_opinion_alone: scenarios.keys_name_entries,
 }
 
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hashmatch.index.perceptual import Near
-from hashmatch.matching import visibility
-from hashmatch.matching.near import Nearness, NearQuestion
+from hashmatch.matching import nearness, visibility
 from hashmatch.matching.scope import View
 from hashmatch.model.access import Client, Permission
 from hashmatch.model.errors import HashmatchError
@@ -56,7 +54,7 @@ def suppressions_in_hidden_lists_do_not_show(scene: Scene) -> None:
 
 def near_values_of_hidden_lists_take_no_places(scene: Scene) -> None:
     """A hidden list that crowds around an asked code must not push out what is listed where the caller may see."""
-    desk = Desk(scene.office, nearness=Nearness(maximum_confirmed=4))
+    desk = Desk(scene.office, nearness=nearness.Nearness(maximum_confirmed=4))
     try:
         asked = code(0, flipped=9)
 
@@ -117,10 +115,7 @@ def let_any_suppression_part_hashes(patch: pytest.MonkeyPatch) -> None:
 def let_the_nearest_of_all_lists_take_the_places(patch: pytest.MonkeyPatch) -> None:
     """What is looked up is chosen before it is known who may see it."""
 
-    def unfiltered(_self: NearQuestion, found: Near) -> Near:
-        return found
-
-    patch.setattr(NearQuestion, "_in_scope", unfiltered)
+    patch.setattr(nearness, "_narrowing", lambda *_: lambda found: found)
 
 
 def let_anybody_ask(patch: pytest.MonkeyPatch) -> None:

@@ -14,18 +14,24 @@ from hashmatch.index.snapshot import Snapshot
 from hashmatch.matching.near import Nearness
 from hashmatch.model.errors import HashmatchError
 from hashmatch.service.answering import Answering
+from hashmatch.service.attesting import Attesting
+from hashmatch.service.batch_request import BatchRequest
 from hashmatch.service.budgets import Budgets
 from hashmatch.service.bulk_request import BulkRequest
 from hashmatch.service.calls import Call, enter_call
 from hashmatch.service.changes import Changes
 from hashmatch.service.daily_counts import DailyCounts
+from hashmatch.service.feedback import FeedbackDesk
+from hashmatch.service.floods import FloodGuard
 from hashmatch.service.identity import Caller
 from hashmatch.service.list_servicer import ListServicer
+from hashmatch.service.logs import get_logger
 from hashmatch.service.match_servicer import MatchServicer
 from hashmatch.service.metrics import Metrics
 from hashmatch.service.searching import Searching
 from hashmatch.service.statuses import details_of
 from hashmatch.trust.counting import CountingKey
+from hashmatch.trust.floods import FloodLimits
 from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 from hashmatch.v1 import common_pb2, list_service_pb2, match_service_pb2
 from tests.support.office import Office
@@ -39,16 +45,28 @@ class Desk:
     def __init__(self, office: Office, *, nearness: Nearness | None = None) -> None:
         self._office = office
         clock = office.clock
-        metrics = Metrics(CollectorRegistry(), clock=clock, version="1")
+        self.metrics = metrics = Metrics(CollectorRegistry(), clock=clock, version="1")
         self._refresher: Any = SimpleNamespace(served=None, doubts=tuple)
-        self._answering = Answering(self._refresher, clock, metrics, DailyCounts(clock), threads=1)
+        daily = DailyCounts(clock)
+        self._answering = Answering(self._refresher, clock, metrics, daily, threads=1)
         self._searching = Searching(nearness or Nearness(), clock)
         changes = Changes(lambda: self._refresher.served)
-        budgets = Budgets(
-            office.store.budgets, CountingKey(SealingKey(bytes(KEY_SIZE))), clock, metrics, settle_interval=60.0
+        counting = CountingKey(SealingKey(bytes(KEY_SIZE)))
+        budgets = Budgets(office.store.budgets, counting, clock, metrics, settle_interval=60.0)
+        self.feedback = FeedbackDesk(office.store.feedback, daily, metrics)
+        self.floods = FloodGuard(
+            office.store.floods, counting, FloodLimits(600.0, 20, 10.0), clock, metrics, get_logger("floods")
         )
         self.matching = MatchServicer(
-            self._answering, self._searching, budgets, changes, maximum_items=1_000, maximum_digests=100_000
+            self._answering,
+            self._searching,
+            budgets,
+            self.feedback,
+            self.floods,
+            changes,
+            Attesting(),
+            maximum_items=1_000,
+            maximum_digests=100_000,
         )
         self.lists = ListServicer(self._refresher, self._answering.permissions, clock)
 
@@ -87,7 +105,22 @@ class Desk:
             ],
             scope=match_service_pb2.MatchScope(**scope),
         )
-        return self.as_caller(caller, lambda: self.matching.BatchMatch(request, None))  # type: ignore[arg-type]
+        encoded = self.as_caller(caller, lambda: self.matching.BatchMatch(BatchRequest(request), None))  # type: ignore[arg-type]
+        return match_service_pb2.BatchMatchResponse.FromString(encoded)
+
+    def dispute(
+        self, caller: Caller, algorithm: int, value: bytes, list_id: str
+    ) -> match_service_pb2.FeedbackOutcome.ValueType:
+        """Say that a match is wrong."""
+        stated = match_service_pb2.HitFeedback(
+            hash=common_pb2.Hash(algorithm=common_pb2.Algorithm.ValueType(algorithm), value=value),
+            list_id=list_id,
+            judgement=match_service_pb2.FEEDBACK_JUDGEMENT_DISPUTED,
+            reason=match_service_pb2.DISPUTE_REASON_OTHER_CONTENT,
+        )
+        request = match_service_pb2.ReportFeedbackRequest(feedback=[stated])
+        response = self.as_caller(caller, lambda: self.matching.ReportFeedback(request, None))  # type: ignore[arg-type]
+        return response.outcomes[0]
 
     def bulk(self, caller: Caller, algorithm: int, digests: Sequence[bytes], **scope: Any) -> bytes:
         """One column, encoded."""
@@ -97,7 +130,7 @@ class Desk:
 
         async def first() -> bytes:
             async for response in self.matching.BulkMatch(requests(), None):  # type: ignore[arg-type]
-                return response.data
+                return response
             raise AssertionError("no answer")
 
         return self.as_caller(caller, first)

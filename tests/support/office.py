@@ -9,7 +9,8 @@ from hashmatch.index.snapshot import Snapshot
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.staging import DeliveryHeader, Stager
 from hashmatch.matching.columns import ColumnAnswer, ColumnQuestion
-from hashmatch.matching.items import AskedHash, ItemAnswer, ItemsQuestion
+from hashmatch.matching.findings import ItemAnswer
+from hashmatch.matching.items import AskedHash, ItemsQuestion
 from hashmatch.matching.scope import EVERYTHING, Scope, view
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
@@ -20,6 +21,7 @@ from hashmatch.store.manifest import Generation, Manifest
 from hashmatch.store.sources import BlockCache
 from hashmatch.store.stagings import Staging
 from hashmatch.store.store import Store
+from hashmatch.store.supply import Supply
 
 IMPORTER = "spiffe://test/importer"
 APPROVERS = ("spiffe://test/ann", "spiffe://test/bob")
@@ -132,11 +134,14 @@ class Office:
         snapshot: Snapshot | None = None,
         doubts: tuple[Cause, ...] = (),
         source_keys: bool = False,
+        supplied: bool = False,
     ) -> ColumnAnswer:
-        """Ask about a column of digests."""
+        """Ask about a column of digests, whose blocks are `supplied` as on an event loop or else waited for."""
         seen = view(snapshot or self.snapshot(), scope, now=self.clock.now(), doubts=doubts)
         question = ColumnQuestion(seen, algorithm, b"".join(digests))
         question.probe()
+        if supplied:
+            self._supply(question)
         return question.confirm(source_keys=source_keys)
 
     def ask_items(
@@ -146,9 +151,17 @@ class Office:
         *,
         snapshot: Snapshot | None = None,
         doubts: tuple[Cause, ...] = (),
+        supplied: bool = False,
     ) -> list[ItemAnswer]:
         """Ask about items, each given as (algorithm, value) pairs."""
         seen = view(snapshot or self.snapshot(), scope, now=self.clock.now(), doubts=doubts)
         question = ItemsQuestion(seen, [[AskedHash(*asked) for asked in item] for item in items])
         question.probe()
+        if supplied:
+            self._supply(question)
         return question.confirm()
+
+    def _supply(self, question: ColumnQuestion | ItemsQuestion) -> None:
+        supply = Supply()
+        while question.needs_store(supply) and (keys := supply.wanted_keys):
+            supply.bring(self.store.connection.get_many(keys))

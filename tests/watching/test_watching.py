@@ -6,7 +6,6 @@ the slowest waits for five minutes.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import shutil
@@ -16,22 +15,29 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import grpc
 import pytest
 import redis
 
 from hashmatch.store.embedded import EmbeddedValkey
-from hashmatch.v1 import common_pb2, list_admin_service_pb2
-from tests.integration import authorities
-from tests.integration.authorities import Trust
-from tests.integration.feeds.conftest import run_feed
-from tests.integration.serving import Background, Client, RunningServer, hash_of, hash_text, make_config, timestamp
+from hashmatch.v1 import common_pb2, match_service_pb2
+from tests.integration.feeds.conftest import NAME
+from tests.integration.serving import (
+    TIMEOUT,
+    Background,
+    Client,
+    RunningServer,
+    hash_of,
+    hash_text,
+    make_config,
+    timestamp,
+)
 from tests.integration.waiting import eventually
 from tests.integration.world import small_limits
 from tests.support.simulators.office import write_feed
 from tests.support.simulators.stopncii import StopNcii
+from tests.watching.people import CLIENT, People
 from tests.watching.prometheus import PROGRAM, SHIPPED, Prometheus
 
 pytestmark = [
@@ -52,7 +58,23 @@ QUERIES = [
     for panel in board["panels"]
     for target in panel["targets"]
 ]
+POLICY = f"""
+version = 1
+[clients.uploads]
+identities = ["{CLIENT}"]
+lists = ["*"]
+natures = ["*"]
+algorithms = ["*"]
+jurisdictions = ["*"]
+[clients.uploads.budget]
+distinct_hashes_per_day = 1_000_000
+hits_per_day = 10_000_000
+"""
 NOT_READY = {"HashmatchNotReady", "HashmatchNoneReady"}
+
+
+# On loopback nobody signs, and that is told for as long as it is so.
+UNSIGNED = "HashmatchApprovalsUnsigned"
 
 
 class Scenario(NamedTuple):
@@ -65,14 +87,15 @@ class Scenario(NamedTuple):
 SCENARIOS = {
     "healthy": Scenario(set()),
     "store-stopped": Scenario(
-        {"HashmatchStoreUnavailable", "HashmatchSnapshotUnconfirmed", *NOT_READY},
+        {"HashmatchStoreUnavailable", "HashmatchSnapshotUnconfirmed", UNSIGNED, *NOT_READY},
         frozenset({"HashmatchUndetermined", "HashmatchNegativesEnd"}),
     ),
-    "list-stale": Scenario({"HashmatchListStale"}, frozenset({"HashmatchUndetermined"})),
+    "list-stale": Scenario({"HashmatchListStale", UNSIGNED}, frozenset({"HashmatchUndetermined"})),
     "manifest-refused": Scenario(
-        {"HashmatchManifestRefused", "HashmatchSnapshotUnconfirmed", *NOT_READY}, frozenset({"HashmatchNegativesEnd"})
+        {"HashmatchManifestRefused", "HashmatchSnapshotUnconfirmed", UNSIGNED, *NOT_READY},
+        frozenset({"HashmatchNegativesEnd"}),
     ),
-    "block-missing": Scenario({"HashmatchBlocksDamaged", *NOT_READY}, frozenset({"HashmatchUndetermined"})),
+    "block-missing": Scenario({"HashmatchBlocksDamaged", UNSIGNED, *NOT_READY}, frozenset({"HashmatchUndetermined"})),
 }
 
 
@@ -118,30 +141,44 @@ class Stage:
         self._stack.callback(client.close)
 
     def healthy(self) -> None:
-        """Everything that there is to be shown: TLS, a list that people approved, quarantine, a feed."""
+        """Everything that there is to be shown, set up as the guide says.
+
+        TLS, a policy with budgets, lists that people signed for, quarantine, a feed, what a caller said of a match.
+        """
         directory = self._directory / "healthy"
         directory.mkdir()
-        # Beyond thirty days: alerts of certificates are not what this is about.
-        with mock.patch.object(authorities, "LIFETIME", datetime.timedelta(days=90)):
-            trust = Trust(directory)
+        people = People(directory)
         body = StopNcii()
         self._stack.callback(body.stop)
         body.publish(5)
-        file = write_feed(directory, body, list="fed")
-        server = self.server("healthy", file=str(file), **trust.settings)
+        feed = write_feed(directory, body, list="fed")
+        server = self.server("healthy", file=str(feed), **people.settings)
         server.start()
-        caller = trust.channel_credentials(trust.client())
-        people = []
-        for name in ("importer", "ann", "bob"):
-            operator = trust.channel_credentials(trust.operator(f"spiffe://test/operators/{name}"))
-            people.append(Client(server.runner.addresses, caller, operator))
-            self.close_last(people[-1])
-        importer, *approvers = people
-        importer.define("list")
+        addresses = server.runner.addresses
+        people.work_at(addresses.administration)
+        client = Client(
+            addresses, people.credentials("clients", "uploads"), people.credentials("operators", "importer")
+        )
+        self.close_last(client)
+        policy = directory / "policy.toml"
+        policy.write_text(POLICY)
+        people.agree("policy", "activate", policy)
+        define = ("list", "define", "--body", "B", "--max-age", "30d", "--nature")
+        people.do(*define, "illegal", "list")
         for content in (hash_text(LISTED) + b"unsound\n", hash_text(LISTED)):
-            publish(importer, approvers, importer.stage(content))
-        publish_feed(importer, approvers)
-        self.clients["healthy"] = importer
+            delivery = directory / "delivery"
+            delivery.write_bytes(content)
+            staged = people.do("stage", delivery, "--list", "list", "--format", "hash-text", "--mode", "full")
+            unmet = [gate["name"] for gate in staged["report"]["gates"] if not gate["passed"]]
+            served(client, people.publish(staged["staging_id"], accept=unmet))
+        people.do(*define, "test", "fed")
+        round_of_feed = people.do("feed", "run", NAME)
+        served(client, people.publish(round_of_feed["waiting_staging_id"]))
+        said = match_service_pb2.HitFeedback(
+            hash=hash_of(LISTED[0]), list_id="list", judgement=match_service_pb2.FEEDBACK_JUDGEMENT_CONFIRMED
+        )
+        client.matching.ReportFeedback(match_service_pb2.ReportFeedbackRequest(feedback=[said]), timeout=TIMEOUT)
+        self.clients["healthy"] = client
 
     def store_stopped(self) -> None:
         valkey = self.valkey("store-stopped")
@@ -182,20 +219,6 @@ def served(client: Client, epoch: int) -> None:
 def deliver(client: Client) -> None:
     client.define()
     served(client, client.deliver(hash_text(LISTED)))
-
-
-def publish(importer: Client, approvers: list[Client], staging: list_admin_service_pb2.Staging) -> None:
-    """With TLS, everybody approves over a connection of their own."""
-    for approver in approvers:
-        approver.approve(staging, by=("",))
-    served(importer, importer.publish(staging, accept=[g.name for g in staging.report.gates if not g.passed]).epoch)
-
-
-def publish_feed(importer: Client, approvers: list[Client]) -> None:
-    importer.define("fed", nature=common_pb2.LIST_NATURE_TEST)
-    feed = run_feed(importer)
-    request = list_admin_service_pb2.GetStagingRequest(staging_id=feed.waiting_staging_id or feed.staging_id)
-    publish(importer, approvers, importer.act("GetStaging", request).staging)
 
 
 @pytest.fixture(scope="module")

@@ -129,8 +129,8 @@ class Body(ABC):
                 self._forgotten += self.entries.pop(number).digests.values()
 
     def _tick(self) -> float:
-        """Now, and never the same moment twice."""
-        self._last = max(self.now(), self._last + 0.001)
+        """Now, never the same moment twice, and hardly later than now: nobody asks about the future."""
+        self._last = max(self.now(), self._last + 1e-6)
         return self._last
 
     @property

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[3]
 FIELDS = {"benchmark", "case", "value", "unit", "comparator", "comparator_value", "ratio", "conditions"}
 ENTRIES = 2_000
 PATIENCE = 300
+# Each starts several servers; `make test-long` runs them too.
+LONG = pytest.mark.long
 
 
 def run(*arguments):
@@ -23,8 +25,8 @@ def run(*arguments):
 @pytest.mark.parametrize(
     ("name", "cases", "comparators"),
     [
-        ("exact", {"0.1 % hits", "30 % hits with opinions"}, 4),
-        (
+        ("exact", {"0.1 % hits", "30 % hits with opinions"}, 5),
+        pytest.param(
             "latency",
             {
                 f"{verdict}, {carried} carried, {load}, {share}"
@@ -34,15 +36,35 @@ def run(*arguments):
                 for share in ("p50", "p99")
             },
             1,
+            marks=LONG,
         ),
-        ("trust", {"TLS and policy", "budgets too", "echo over TLS"}, 3),
+        pytest.param(
+            "trust",
+            {
+                *(
+                    f"{case}{measure}"
+                    for case in ("TLS and policy", "budgets too", "log of answers too", "receipts too")
+                    for measure in ("", ", the server's processor")
+                ),
+                "echo over TLS",
+            },
+            5,
+            marks=LONG,
+        ),
+        pytest.param(
+            "pdq-service",
+            {"BulkMatch", "a delta is answered with, p50", "a delta is answered with, slowest"},
+            2,
+            marks=LONG,
+        ),
         ("ingest", {"hash text, from the first byte to the first right answer", "peak memory of the server"}, 3),
-        (
+        pytest.param(
             "footprint",
             {"Redis, an entry with one opinion", "server, each entry beyond the first 200", "server, all of it"},
             3,
+            marks=LONG,
         ),
-        (
+        pytest.param(
             "update",
             {
                 "a delta on two servers, p50",
@@ -52,6 +74,7 @@ def run(*arguments):
                 "questions meanwhile, failed or wrong",
             },
             2,
+            marks=LONG,
         ),
     ],
 )
@@ -66,6 +89,34 @@ def test_a_benchmark_reports_its_cases(name, cases, comparators):
         assert line["benchmark"] == name
         assert line["conditions"]["entries"] == ENTRIES
         assert line["conditions"]["valkey"]
+
+
+@pytest.mark.long
+def test_scale_shows_workers_and_a_cluster():
+    finished = run("scale", "--quick", "--entries", str(ENTRIES))
+    assert finished.returncode == 0, finished.stderr
+    lines = {line["case"]: line for line in map(json.loads, finished.stdout.splitlines())}
+    assert {"BulkMatch, 0.1 % hits, 2 workers", "BatchMatch, one item, 2 workers"} <= lines.keys()
+    assert {"BulkMatch, 0.1 % hits, a cluster", "BulkMatch, 30 % hits, a cluster"} <= lines.keys()
+    tables = lines["tables, all processes of 2 workers together"]
+    assert tables["value"] == pytest.approx(tables["comparator_value"], rel=0.05)
+
+
+@pytest.mark.long
+def test_size_shows_the_longest_gaps():
+    finished = run("size", "--quick", "--entries", "20000")
+    assert finished.returncode == 0, finished.stderr
+    lines = {line["case"]: line for line in map(json.loads, finished.stdout.splitlines())}
+    assert {case for case in lines if case.startswith("longest time without an answer")} == {
+        f"longest time without an answer {when}"
+        for when in (
+            "while lists are taken in and refreshed",
+            "of another server while one starts",
+            "while servers refresh together",
+            "while deltas come and are folded",
+        )
+    }
+    assert lines["questions failed or wrong"]["value"] == 0
 
 
 def test_formats_are_read_beside_the_bare_parsers_at_two_sizes():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hashmatch.columns.placement import (
     PlacementSecret,
+    block_of,
     blocks_of,
     packed_digests,
     placements,
@@ -57,7 +58,9 @@ def test_a_secret_does_not_show_and_is_fresh():
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=50), st.integers(1, 2**31))
 def test_every_placement_has_a_block_and_blocks_follow_placements(placed, blocks):
-    numbers = blocks_of(np.array(sorted([*placed, 0, 2**64 - 1]), np.uint64), blocks)
+    ordered = sorted([*placed, 0, 2**64 - 1])
+    numbers = blocks_of(np.array(ordered, np.uint64), blocks)
+    assert numbers.tolist() == [block_of(each, blocks) for each in ordered]
     assert numbers[0] == 0
     assert numbers[-1] == blocks - 1
     assert np.all(np.diff(numbers) >= 0)
