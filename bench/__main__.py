@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import grpc
 import uvloop
 
-from bench import exact, footprint, formats, ingest, latency, pdq, pictures, trust, update
+from bench import exact, footprint, formats, ingest, latency, pdq, pdq_service, pictures, scale, size, trust, update
 from bench.harness import BenchmarkError
 from bench.report import Effort, Reporter, machine
 
@@ -24,7 +24,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "update": update.run,
     "pictures": pictures.run,
     "pdq": pdq.run,
+    "pdq-service": pdq_service.run,
     "trust": trust.run,
+    "scale": scale.run,
+    "size": size.run,
 }
 
 

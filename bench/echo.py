@@ -1,7 +1,8 @@
 """The server to compare with: the same kind of process, whose handlers read their input and answer a small message.
 
-What it takes is the price of the wire; what a real service takes beyond it is the price of its answers. With a
-certificate, its key and the authority of the callers as arguments it speaks mutual TLS.
+What it takes is the price of the wire; what a real service takes beyond it is the price of its answers. `BulkReturn` is
+an echo to the letter: it sends every request back. With a certificate, its key and the authority of the callers as
+arguments it speaks mutual TLS.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ async def _bulk(
         yield match_service_pb2.BulkMatchResponse(sequence=request.sequence, count=len(request.column.digests))
 
 
+async def _return(
+    requests: AsyncIterator[match_service_pb2.BulkMatchRequest], _context: grpc.aio.ServicerContext[Any, Any]
+) -> AsyncIterator[match_service_pb2.BulkMatchRequest]:
+    async for request in requests:
+        yield request
+
+
 async def _serve(tls: Sequence[bytes]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,6 +71,11 @@ async def _serve(tls: Sequence[bytes]) -> None:
             _bulk,
             match_service_pb2.BulkMatchRequest.FromString,
             match_service_pb2.BulkMatchResponse.SerializeToString,
+        ),
+        "BulkReturn": grpc.stream_stream_rpc_method_handler(
+            _return,
+            match_service_pb2.BulkMatchRequest.FromString,
+            match_service_pb2.BulkMatchRequest.SerializeToString,
         ),
     }
     server.add_registered_method_handlers(SERVICE, handlers)

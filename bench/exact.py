@@ -11,6 +11,7 @@ import grpc.aio
 from bench import echo
 from bench.data import BATCH, Question, label_of, questions, random_digests, write
 from bench.harness import BenchmarkError, Rig, rig
+from bench.lists import LABELLED_PROFILE
 from bench.load import MATCH_SERVICE, in_turns, stream_batches
 from bench.redis_sets import SetReader, load_records, load_set
 from bench.report import Effort, Reporter
@@ -37,7 +38,7 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
     listed = random_digests(size, seed=1)
     async with made.server() as server:
         delivery = write(made.directory / "delivery", listed, labelled=True)
-        await server.lists.deliver("bench", delivery, labelled=True)
+        await server.lists.deliver("bench", delivery, profile=LABELLED_PROFILE)
     load_set(made.redis, listed)
     load_records(made.redis, listed)
     await made.settle()
@@ -55,6 +56,7 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
             sides = {
                 "ours": partial(ours, few),
                 "echo": partial(ask_echo, to_echo, few, seconds=effort.seconds),
+                "returning": partial(ask_echo, to_echo, few, seconds=effort.seconds, sends_back=True),
                 "set": partial(few_of_set.ask, effort.seconds),
                 "packed": partial(few_of_set.ask_packed, effort.seconds),
                 "ours, many": partial(ours, many),
@@ -64,6 +66,7 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
         found = {side: statistics.median(rates) for side, rates in rounds.items()}
         for case, side, comparator, name in (
             ("0.1 % hits", "ours", "echo", "streaming echo of the same requests"),
+            ("0.1 % hits", "ours", "returning", "streaming echo that sends the same requests back"),
             ("0.1 % hits", "ours", "set", "SMISMEMBER, pipelined"),
             ("0.1 % hits", "ours", "packed", "SMISMEMBER, pipelined, commands packed beforehand"),
             ("30 % hits with opinions", "ours, many", "records", "SMISMEMBER and HMGET of the hits, pipelined"),
@@ -82,12 +85,15 @@ async def ask(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: 
         seconds=seconds,
     )
     for response in streamed.responses:
-        _check(asked[response.sequence], response)
+        check(asked[response.sequence], response)
     return len(streamed.responses) * BATCH / streamed.seconds
 
 
-async def ask_echo(channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: float) -> float:
-    """The same to the echo, whose answers say nothing."""
+async def ask_echo(
+    channel: grpc.aio.Channel, asked: Sequence[Question], *, seconds: float, sends_back: bool = False
+) -> float:
+    """The same to the echo, whose answers say nothing, or are what was asked."""
+    returning = {"method": "BulkReturn", "read": _read_back} if sends_back else {}
     streamed = await stream_batches(
         channel,
         echo.SERVICE,
@@ -95,11 +101,18 @@ async def ask_echo(channel: grpc.aio.Channel, asked: Sequence[Question], *, seco
         streams=_STREAMS,
         in_flight=_IN_FLIGHT,
         seconds=seconds,
+        **returning,
     )
     return len(streamed.responses) * BATCH / streamed.seconds
 
 
-def _check(question: Question, response: match_service_pb2.BulkMatchResponse) -> None:
+def _read_back(sent: bytes) -> match_service_pb2.BulkMatchResponse:
+    """What came back, read as every client must; of it only the number is kept."""
+    returned = match_service_pb2.BulkMatchRequest.FromString(sent)
+    return match_service_pb2.BulkMatchResponse(sequence=returned.sequence, count=len(returned.column.digests))
+
+
+def check(question: Question, response: match_service_pb2.BulkMatchResponse) -> None:
     """Raise `BenchmarkError` unless exactly the listed digests match, each under its own label."""
     labels = [[opinion.label for opinion in finding.opinions] for finding in response.findings]
     right = (

@@ -29,6 +29,7 @@ _START_PATIENCE = 300.0
 _STOP_PATIENCE = 60.0
 _POLL = 0.02
 _LOG_TAIL_LINES = 20
+_OF_A_CALL = b'"rpc-handled"'
 
 
 class BenchmarkError(Exception):
@@ -42,6 +43,9 @@ class Child:
         self.name = name
         self._process = process
         self._log = log
+        # How many bytes of the log were read, and the events in them.
+        self._read = 0
+        self._known: list[dict[str, Any]] = []
 
     async def event(self, name: str, **having: Any) -> dict[str, Any]:
         """Wait for an event in its log. Raises `BenchmarkError` if it ends, or does not say so for too long."""
@@ -56,12 +60,21 @@ class Child:
         tail = self._log.read_text("utf-8", errors="replace").splitlines()[-_LOG_TAIL_LINES:]
         raise BenchmarkError("\n".join([f"{self.name} did not say {name}; its last words:", *tail]))
 
-    def _events(self) -> Iterator[dict[str, Any]]:
-        for line in self._log.read_text("utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
+    def _events(self) -> list[dict[str, Any]]:
+        """All but the lines of calls, of which there may be hundreds of thousands. What was read is not read again."""
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                if _OF_A_CALL in line:
+                    continue
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        self._known.append(event)
+        return self._known
 
     def errors(self) -> list[str]:
         """What it logged as an error, for whoever wonders why a call failed."""
@@ -73,6 +86,18 @@ class Child:
             if line.startswith(f"{measure}:"):
                 return int(line.split()[1]) * 1024
         raise BenchmarkError(f"the memory of {self.name} is not to be seen")
+
+    def processor_seconds(self) -> float:
+        """The processor time that it and its own processes have taken so far, of all their threads."""
+        return sum(processor_seconds(pid) for pid in self.processes().values())
+
+    def processes(self) -> dict[str, int]:
+        """Its processes by their role: itself and, of a server with workers, those that it started last."""
+        found = {self.name: self._process.pid}
+        for event in self._events():
+            if event.get("event") == "process-started":
+                found[event["role"]] = event["pid"]
+        return found
 
     def stop(self) -> None:
         """Ask it to end, and end it if it does not."""
@@ -91,6 +116,8 @@ class Server:
     child: Child
     channel: grpc.aio.Channel
     administration: Administration | None
+    # Where MatchService is, for further connections.
+    address: str
 
     @property
     def lists(self) -> Administration:
@@ -137,8 +164,12 @@ class Rig:
         admin: bool = True,
         settings: Mapping[str, object] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        store_url: str = "",
     ) -> AsyncIterator[Server]:
-        """A server as a user starts it, once it is ready to answer; `credentials` are for those over TLS."""
+        """A server as a user starts it, once it is ready to answer; `credentials` are for those over TLS.
+
+        Its store is the rig's Valkey, or that at `store_url`.
+        """
         self._servers += 1
         name = f"server-{self._servers}"
         stated = {
@@ -151,30 +182,34 @@ class Rig:
             **(settings or {}),
         }
         command = [sys.executable, str(_ROOT / "server.py"), "--data-dir", str(self.directory / name)]
-        command += ["--store-url", self._url, "--listen", "127.0.0.1:0", "--metrics-listen", ""]
+        command += ["--store-url", store_url or self._url, "--listen", "127.0.0.1:0", "--metrics-listen", ""]
         command += ["--admin-listen", "127.0.0.1:0" if admin else ""]
         for key, value in stated.items():
             command += ["--set", f"{key}={value}"]
         with self._child(name, command) as child:
             started = await child.event("server-started")
             async with contextlib.AsyncExitStack() as stack:
-                channel = await stack.enter_async_context(_channel(started["matching"], credentials))
+                channel = await stack.enter_async_context(connect(started["matching"], credentials))
                 administration = None
                 if admin:
-                    to_admin = await stack.enter_async_context(_channel(started["administration"]))
+                    to_admin = await stack.enter_async_context(connect(started["administration"]))
                     administration = Administration(to_admin)
-                yield Server(child, channel, administration)
+                yield Server(child, channel, administration, started["matching"])
 
     @contextlib.asynccontextmanager
     async def echo(
         self, tls: Sequence[Path] = (), credentials: grpc.ChannelCredentials | None = None
     ) -> AsyncIterator[grpc.aio.Channel]:
         """A channel to a server that only reads and answers; over TLS with its certificate, key and authority."""
-        name = "echo-tls" if tls else "echo"
-        with self._child(name, [sys.executable, "-m", "bench.echo", *map(str, tls)]) as child:
-            started = await child.event("echo-started")
-            async with _channel(started["address"], credentials) as channel:
-                yield channel
+        async with self.echo_address(tls) as address, connect(address, credentials) as channel:
+            yield channel
+
+    @contextlib.asynccontextmanager
+    async def echo_address(self, tls: Sequence[Path] = ()) -> AsyncIterator[str]:
+        """Where such a server listens; each is a process of its own."""
+        self._servers += 1
+        with self._child(f"echo-{self._servers}", [sys.executable, "-m", "bench.echo", *map(str, tls)]) as child:
+            yield (await child.event("echo-started"))["address"]
 
     @contextlib.contextmanager
     def _child(self, name: str, command: Sequence[str]) -> Iterator[Child]:
@@ -210,7 +245,14 @@ async def rig() -> AsyncIterator[Rig]:
             made.redis.close()
 
 
-def _channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+def processor_seconds(pid: int) -> float:
+    """The processor time that a process has taken so far, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def connect(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """A channel with a connection of its own."""
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     if credentials is not None:
         return grpc.aio.secure_channel(address, credentials, options=options)

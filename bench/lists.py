@@ -28,6 +28,14 @@ label = [1]
 column = 2
 algorithm = "sha256"
 """
+# For one PDQ code a line.
+PDQ_PROFILE = """
+layout = "tsv"
+header = false
+[[hash]]
+column = 1
+algorithm = "pdq"
+"""
 _CHUNK = 1 << 20
 _PATIENCE = 1_800.0
 
@@ -63,14 +71,14 @@ class Administration:
         delivery: Path | bytes,
         *,
         mode: list_admin_service_pb2.DeliveryMode.ValueType = FULL,
-        labelled: bool = False,
+        profile: str = "",
         validate_only: bool = False,
     ) -> str:
-        """Stage a delivery of hash text, or of labelled rows; returns the staging's id."""
+        """Stage a delivery of hash text, or of what a column profile describes; returns the staging's id."""
         header = list_admin_service_pb2.StageHeader(
             list_id=list_id,
-            format="columns" if labelled else "hash-text",
-            profile=LABELLED_PROFILE if labelled else "",
+            format="columns" if profile else "hash-text",
+            profile=profile,
             mode=mode,
             validate_only=validate_only,
         )
@@ -84,10 +92,10 @@ class Administration:
         )
         return int(response.epoch)
 
-    async def deliver(self, list_id: str, delivery: Path | bytes, *, labelled: bool = False) -> int:
+    async def deliver(self, list_id: str, delivery: Path | bytes, *, profile: str = "") -> int:
         """Define a list and publish a whole delivery of it; returns the epoch."""
         await self.define(list_id)
-        return await self.publish(await self.stage(list_id, delivery, labelled=labelled))
+        return await self.publish(await self.stage(list_id, delivery, profile=profile))
 
 
 async def _parts(
@@ -97,7 +105,8 @@ async def _parts(
     if isinstance(delivery, bytes):
         for start in range(0, len(delivery), _CHUNK):
             yield list_admin_service_pb2.StageRequest(chunk=delivery[start : start + _CHUNK])
-        return
-    with delivery.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield list_admin_service_pb2.StageRequest(chunk=chunk)
+    else:
+        with delivery.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield list_admin_service_pb2.StageRequest(chunk=chunk)
+    yield list_admin_service_pb2.StageRequest(end=list_admin_service_pb2.StageEnd())

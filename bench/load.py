@@ -49,22 +49,28 @@ class Streamed(NamedTuple):
 
 
 async def stream_batches(
-    channel: grpc.aio.Channel, service: str, requests: Sequence[bytes], *, streams: int, in_flight: int, seconds: float
+    channel: grpc.aio.Channel,
+    service: str,
+    requests: Sequence[bytes],
+    *,
+    streams: int,
+    in_flight: int,
+    seconds: float,
+    method: str = "BulkMatch",
+    read: Callable[[bytes], match_service_pb2.BulkMatchResponse] = match_service_pb2.BulkMatchResponse.FromString,
 ) -> Streamed:
     """Send `requests` over and over for `seconds`, on several streams with several requests under way on each.
 
     The requests are bytes already. Answers are read into messages, as every client must, and kept for checking: that is
     done when the clock has stopped. It stops at the last answer to what was sent.
     """
-    method = channel.stream_stream(
-        f"/{service}/BulkMatch", response_deserializer=match_service_pb2.BulkMatchResponse.FromString
-    )
+    carrying = channel.stream_stream(f"/{service}/{method}", response_deserializer=read)
     responses: list[match_service_pb2.BulkMatchResponse] = []
     start = time.perf_counter()
     end = start + seconds
 
     async def stream(turn: Iterator[bytes]) -> None:
-        call = method(timeout=seconds + _STREAM_TIMEOUT)
+        call = carrying(timeout=seconds + _STREAM_TIMEOUT)
         for request in islice(turn, in_flight):
             await call.write(request)
         while time.perf_counter() < end:
@@ -104,11 +110,18 @@ async def until_answered(ask: BatchMatch, epoch: int, **listed: bytes) -> float:
         response = await ask(request)
         answered = response.snapshot.epoch >= epoch
         if answered != (response.results[0].verdict == common_pb2.VERDICT_MATCH):
-            raise BenchmarkError(f"a wrong answer from epoch {response.snapshot.epoch}")
+            raise BenchmarkError(f"{said(response)} from epoch {response.snapshot.epoch}, and published was {epoch}")
         if answered:
             return time.perf_counter()
         await asyncio.sleep(_POLL)
     raise BenchmarkError(f"nothing is answered from epoch {epoch}")
+
+
+def said(response: match_service_pb2.BatchMatchResponse) -> str:
+    """The verdict on the first item and, where it is not determined, why."""
+    result = response.results[0]
+    reasons = {common_pb2.UndeterminedReason.Name(cause.reason) for each in result.hashes for cause in each.causes}
+    return " ".join([common_pb2.Verdict.Name(result.verdict), *sorted(reasons)])
 
 
 Check = Callable[[match_service_pb2.BatchMatchResponse], None]

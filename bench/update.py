@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-import grpc
 import numpy as np
 
 from bench.data import Digests, hash_text, item, random_digests, write
+from bench.flow import Flow, listed_and_not
 from bench.harness import BenchmarkError, Rig, rig
 from bench.lists import INCREMENTAL, Administration
 from bench.load import BatchMatch, until_answered
@@ -19,53 +19,6 @@ from hashmatch.v1 import common_pb2
 
 _DELTA = 1_000
 _LIMIT_SECONDS = 1.0
-# Questions a second that each server is asked all the time.
-_PER_SECOND = 100.0
-
-
-@dataclass(slots=True)
-class _Flow:
-    """Questions at a steady rate to one server, in turn about a listed and an unlisted digest, every answer checked."""
-
-    ask: BatchMatch
-    listed: Digests
-    asked: int = 0
-    failed: int = 0
-    slowest: float = 0.0
-    epoch: int = 0
-    problems: set[str] = field(default_factory=set)
-
-    async def run(self) -> None:
-        """Ask until cancelled."""
-        rng = np.random.default_rng(7)
-        start = time.perf_counter()
-        async with asyncio.TaskGroup() as calls:
-            while True:
-                known = self.asked % 2 == 0
-                digest = self.listed[rng.integers(len(self.listed))].tobytes() if known else rng.bytes(32)
-                calls.create_task(self._one(digest, known=known))
-                self.asked += 1
-                await asyncio.sleep(start + self.asked / _PER_SECOND - time.perf_counter())
-
-    async def _one(self, digest: bytes, *, known: bool) -> None:
-        epoch, sent = self.epoch, time.perf_counter()
-        try:
-            response = await self.ask(item(sha256=digest))
-        except grpc.RpcError as error:
-            self._fail(f"{error.code().name}")
-            return
-        self.slowest = max(self.slowest, time.perf_counter() - sent)
-        right = common_pb2.VERDICT_MATCH if known else common_pb2.VERDICT_NO_KNOWN_MATCH
-        verdict = response.results[0].verdict
-        if verdict != right:
-            self._fail(f"{common_pb2.Verdict.Name(verdict)} for a {'listed' if known else 'unlisted'} digest")
-        if response.snapshot.epoch < epoch:
-            self._fail("the epoch went backwards")
-        self.epoch = max(self.epoch, response.snapshot.epoch)
-
-    def _fail(self, problem: str) -> None:
-        self.failed += 1
-        self.problems.add(problem)
 
 
 async def run(reporter: Reporter, effort: Effort) -> None:
@@ -87,15 +40,14 @@ async def _run(made: Rig, reporter: Reporter, effort: Effort, size: int) -> None
                 await until_answered(ask, epoch, sha256=listed[0].tobytes())
             # The first delta ever on a machine compiles kernels, which are kept on disk.
             await _update(first.lists, asks, rehearsal)
-            flows = [_Flow(ask, listed) for ask in asks]
-            tasks = [asyncio.create_task(flow.run()) for flow in flows]
+            flows = [Flow(ask, listed_and_not(listed)) for ask in asks]
             taken = []
-            for number, delta in enumerate(deltas, 1):
-                reporter.progress(f"{size:,} entries: delta {number} of {len(deltas)}")
-                taken.append(await _update(first.lists, asks, delta))
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            async with contextlib.AsyncExitStack() as asking:
+                for flow in flows:
+                    await asking.enter_async_context(flow.going_on())
+                for number, delta in enumerate(deltas, 1):
+                    reporter.progress(f"{size:,} entries: delta {number} of {len(deltas)}")
+                    taken.append(await _update(first.lists, asks, delta))
     asked, failed = sum(flow.asked for flow in flows), sum(flow.failed for flow in flows)
     under = reporter.under(delta=_DELTA, updates=len(taken), servers=len(flows), questions=asked)
     for name, share in (("p50", 50), ("p99", 99), ("slowest", 100)):
