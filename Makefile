@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 BENCH ?= exact --quick
 FUZZ ?= --seconds 60
+SOAK ?= --minutes 30
+MARKED ?= long or not long
 
-.PHONY: watch-check deployment-check sbom help demo run test test-long fuzz lint types proto proto-check deploy-check check bench clean
+.PHONY: soak seeded faults threats watch-check deployment-check sbom help demo run test test-long fuzz lint types proto proto-check deploy-check check bench clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,11 +25,24 @@ demo: $(VENV)/.made  ## From a delivered list to answered batches, on an embedde
 run: $(VENV)/.made  ## Serve on loopback with an embedded Valkey until Ctrl-C.
 	@$(BIN)/hashmatch-server --log-format console
 
-test: $(VENV)/.made  ## Run the tests.
-	$(BIN)/python -m pytest
+# A file's tests share servers, so they stay together.
+test: $(VENV)/.made  ## Run the tests, as many at once as there are cores, or four.
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.made  ## Run the tests that take minutes.
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m 'long and not fault'
+
+faults: $(VENV)/.made  ## Try every fault of the matrix and print the table; also in build/faults.json.
+	$(BIN)/python -m pytest -q -m fault tests/faults
+
+threats: $(VENV)/.made  ## Take out the guards of SECURITY.md one by one and see their tests fail.
+	$(BIN)/python -m pytest -q -m long tests/seeded/test_seeded_threats.py
+
+soak: $(VENV)/.made  ## Random faults, acts and load for half an hour, or make soak SOAK="--minutes 5 --seed 7".
+	@$(BIN)/python -m tests.faults.soak $(SOAK)
+
+seeded: $(VENV)/.made  ## Seed bugs against every promise and see a test fail for each.
+	$(BIN)/python -m pytest -q tests/seeded
 
 fuzz: $(VENV)/.made  ## Fuzz the parsers, a minute each, or some: make fuzz FUZZ="vics ncmec --seconds 600".
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
@@ -59,7 +74,7 @@ DEPLOYED := deployment rendered compose systemd store_settings image
 
 deployment-check: $(VENV)/.made  ## Check all of deploy/, and run what the image runs as it does (as root).
 	$(BIN)/hadolint deploy/container/Containerfile
-	$(BIN)/python -m pytest -q -m 'long or not long' $(DEPLOYED:%=tests/packaging/test_%.py)
+	$(BIN)/python -m pytest -q -m '$(MARKED)' $(DEPLOYED:%=tests/packaging/test_%.py)
 
 sbom: $(VENV)/.made  ## Write what is in the image to build/sbom.json.
 	mkdir -p build && $(BIN)/cyclonedx-py requirements deploy/container/requirements.txt --pyproject pyproject.toml \
