@@ -26,7 +26,8 @@ _KEPT = "from hashmatch.trust.process_memory import keep_out_of_dumps; keep_out_
 
 def _left_by_a_crash(folder: Path, before: str) -> list[Path]:
     folder.mkdir()
-    process = subprocess.run([sys.executable, "-c", _CRASH.format(before)], cwd=folder, capture_output=True, check=False)
+    program = _CRASH.format(before)
+    process = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, check=False)
     assert process.returncode < 0, process.stderr.decode()
     return list(folder.iterdir())
 
