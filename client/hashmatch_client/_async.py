@@ -25,7 +25,7 @@ from hashmatch_client._answers import (
     save,
 )
 from hashmatch_client._batcher import Batcher, Terms
-from hashmatch_client._bulk import BulkRun, async_columns, check_qualities
+from hashmatch_client._bulk import BulkRun, OutOfTimeError, async_columns, check_qualities
 from hashmatch_client._errors import (
     ApiError,
     DeadlineExceededError,
@@ -210,14 +210,18 @@ class AsyncHashmatchClient:
 
     async def _bulk(self, run: BulkRun, source: AsyncIterator[bytes]) -> AsyncIterator[BulkAnswer]:
         try:
+            attempt = 1
             while (column := await anext(source, None)) is not None:
-                for attempt in range(1, _BULK_ATTEMPTS + 1):
-                    try:
-                        async for answer in self._bulk_stream(run, column, source, attempt):
-                            yield answer
-                        break
-                    except _ReasonLostError:
-                        column = run.take_back()
+                try:
+                    async for answer in self._bulk_stream(run, column, source, attempt):
+                        yield answer
+                    attempt = 1
+                except _ReasonLostError:
+                    source = _after(run.take_back(), source)
+                    attempt += 1
+                except OutOfTimeError:
+                    source = _after(run.take_back(), source)
+                    attempt = 1
         except HashmatchClientError as error:
             raise run.failed(error) from error.__cause__
 
@@ -226,7 +230,8 @@ class AsyncHashmatchClient:
     ) -> AsyncIterator[BulkAnswer]:
         """Carries `column` and what follows over one stream, or as much as may be sent before the stream gets old.
 
-        Raises `_ReasonLostError`, unless this is the last `attempt`, if the stream was refused and nobody knows why.
+        Raises `OutOfTimeError`, and `_ReasonLostError`, unless this is the last `attempt`, if the stream was refused
+        and nobody knows why.
         """
         requests: asyncio.Queue[bytes | None] = asyncio.Queue()
         request_id = _transport.new_request_id()
@@ -240,17 +245,23 @@ class AsyncHashmatchClient:
                 await _wait_for_a_refusal(call)
             while column is not None:
                 requests.put_nowait(run.request(column))
-                if run.is_full and (response := await anext(responses, None)) is not None:
+                if run.is_full and (response := await _next(run, responses)) is not None:
                     yield run.answer(response)
                 if run.is_full or run.stream_is_old:
                     break
                 column = await anext(source, None)
             requests.put_nowait(None)
-            async for response in responses:
+            while (response := await _next(run, responses)) is not None:
                 yield run.answer(response)
             run.stream_ended()
+        except DeadlineExceededError as error:
+            if run.server_was_slow:
+                raise
+            raise OutOfTimeError from error
         except ApiError as error:
             if error.code is grpc.StatusCode.INTERNAL and not error.reason:
+                if run.stream_is_over and not run.server_was_slow:
+                    raise OutOfTimeError from error
                 if attempt < _BULK_ATTEMPTS and not run.stream_has_answered:
                     raise _ReasonLostError from error
                 # Not a word of the server's: grpcio was writing when the stream ended and lost the status.
@@ -406,6 +417,20 @@ async def _wait_for_a_refusal(call: grpc.aio.Call) -> None:
     """Returns once the server said anything about the call, or after `_TIME_TO_REFUSE`."""
     with suppress(TimeoutError):
         await asyncio.wait_for(call.initial_metadata(), _TIME_TO_REFUSE)
+
+
+async def _after(columns: Iterable[bytes], source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`columns`, then what `source` holds."""
+    for column in columns:
+        yield column
+    async for column in source:
+        yield column
+
+
+async def _next(run: BulkRun, responses: AsyncIterator[T]) -> T | None:
+    """The next answer of a stream, None after the last."""
+    with run.waiting():
+        return await anext(responses, None)
 
 
 async def _until_none(queue: asyncio.Queue[T | None]) -> AsyncIterator[T]:

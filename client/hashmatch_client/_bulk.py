@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TypeVar
 
@@ -20,6 +21,10 @@ from hashmatch_client._hashes import MAX_QUALITY, Algorithm, Scope, digest_size
 from hashmatch_client._results import BulkAnswer
 
 F = TypeVar("F", bound=HashmatchClientError)
+
+
+class OutOfTimeError(Exception):
+    """A stream came to its deadline, and not because the server was slow: what it left is to be asked on another."""
 
 
 class BulkRun:
@@ -35,7 +40,10 @@ class BulkRun:
         qualities: bytes = b"",
         saving: SaveAnswer | None = None,
     ) -> None:
-        """`qualities` has a byte for each digest of the whole run, or none at all; `saving` gets what came."""
+        """`renew_after` is half the deadline of a stream, both in seconds by `clock`.
+
+        `qualities` has a byte for each digest of the whole run, or none at all; `saving` gets what came.
+        """
         self._algorithm = algorithm
         self._number = _wire.algorithm_number(algorithm)
         self._size = digest_size(algorithm)
@@ -55,21 +63,47 @@ class BulkRun:
         self._stream_is_new = True
         self.stream_has_answered = False
         self._opened_at = 0.0
+        # For how long the server was waited for on this stream, rather than the source or whoever takes the answers.
+        self._waited = 0.0
         self.request_id = ""
 
     def stream_opened(self, request_id: str) -> None:
-        """Notes that what is sent from now on goes to a new stream; everything sent before has been answered."""
+        """Notes that what is sent from now on goes to a new stream; what came before was answered or taken back."""
         self.request_id = request_id
         self._stream_is_new = True
         self.stream_has_answered = False
         self._opened_at = self._clock()
+        self._waited = 0.0
 
-    def take_back(self) -> bytes:
-        """The column of a stream that ended before it answered anything, to be asked on another one."""
-        _, digests, _ = self._sent.pop()
-        self._batches_sent -= 1
-        self._digests_sent -= len(digests) // self._size
-        return digests
+    def take_back(self) -> list[bytes]:
+        """The columns, in order, that a stream left unanswered when it ended, to be asked on another one."""
+        columns = [digests for _, digests, _ in self._sent]
+        self._sent.clear()
+        self._batches_sent -= len(columns)
+        self._digests_sent -= sum(map(len, columns)) // self._size
+        return columns
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Where the server is waited for."""
+        since = self._clock()
+        try:
+            yield
+        finally:
+            self._waited += self._clock() - since
+
+    @property
+    def server_was_slow(self) -> bool:
+        """Whether the server took so much of this stream's time that it is why the stream came to its deadline.
+
+        If it did not, the source paused, or whoever takes the answers: neither is an error.
+        """
+        return self._waited >= self._renew_after
+
+    @property
+    def stream_is_over(self) -> bool:
+        """Whether the deadline of this stream has come."""
+        return self._clock() - self._opened_at >= 2 * self._renew_after
 
     @property
     def is_idle(self) -> bool:

@@ -24,7 +24,7 @@ from hashmatch_client._answers import (
     received_column,
     save,
 )
-from hashmatch_client._bulk import BulkRun, check_qualities, columns
+from hashmatch_client._bulk import BulkRun, OutOfTimeError, check_qualities, columns
 from hashmatch_client._errors import (
     DeadlineExceededError,
     HashmatchClientError,
@@ -209,12 +209,18 @@ class HashmatchClient:
     def _bulk(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:
         try:
             while (column := next(source, None)) is not None:
-                yield from self._bulk_stream(run, chain((column,), source))
+                try:
+                    yield from self._bulk_stream(run, chain((column,), source))
+                except OutOfTimeError:
+                    source = chain(run.take_back(), source)
         except HashmatchClientError as error:
             raise run.failed(error) from error.__cause__
 
     def _bulk_stream(self, run: BulkRun, source: Iterator[bytes]) -> Iterator[BulkAnswer]:
-        """Carries what `source` holds over one stream, or as much as may be sent before the stream gets old."""
+        """Carries what `source` holds over one stream, or as much as may be sent before the stream gets old.
+
+        Raises `OutOfTimeError`.
+        """
         requests: SimpleQueue[bytes | None] = SimpleQueue()
         request_id = _transport.new_request_id()
         run.stream_opened(request_id)
@@ -225,14 +231,18 @@ class HashmatchClient:
         try:
             for column in source:
                 requests.put(run.request(column))
-                if run.is_full and (response := next(responses, None)) is not None:
+                if run.is_full and (response := _next(run, responses)) is not None:
                     yield run.answer(response)
                 if run.is_full or run.stream_is_old:
                     break
             requests.put(None)
-            for response in responses:
+            while (response := _next(run, responses)) is not None:
                 yield run.answer(response)
             run.stream_ended()
+        except DeadlineExceededError as error:
+            if run.server_was_slow:
+                raise
+            raise OutOfTimeError from error
         finally:
             requests.put(None)
             call.cancel()
@@ -365,6 +375,12 @@ class _BatchCall:
     def cancel(self) -> None:
         """Gives the call up."""
         self._call.cancel()
+
+
+def _next(run: BulkRun, responses: Iterator[T]) -> T | None:
+    """The next answer of a stream, None after the last."""
+    with run.waiting():
+        return next(responses, None)
 
 
 def _responses(call: Iterator[T], request_id: str) -> Iterator[T]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 
 import grpc
 import pytest
@@ -18,12 +19,14 @@ from hashmatch_client import (
     Timeout,
     UnavailableError,
 )
+from hashmatch_client._fake_service import Script
 
 from .conftest import KNOWN, NO_RETRY, digest
 
 COUNT = 2_345
 HITS = {0, 7, 999, 1_000, 2_344}
 DIGESTS = [KNOWN if n in HITS else digest(n) for n in range(COUNT)]
+PATIENCE = 60.0
 SMALL = Limits(bulk_digests=100, in_flight=3)
 
 
@@ -124,6 +127,58 @@ def test_a_silent_server_is_given_up(bulk, fake):
     with fake.paused():
         _, error = bulk(Algorithm.SHA256, DIGESTS, stream=0.3)
     assert isinstance(error, DeadlineExceededError)
+
+
+@pytest.fixture
+def ended(fake, monkeypatch):
+    """An event for each stream that the server was asked on, set when that is over for the server."""
+    events = []
+    received = Script.received
+
+    def noted(script, method, context):
+        events.append(threading.Event())
+        context.add_callback(events[-1].set)
+        return received(script, method, context)
+
+    monkeypatch.setattr(Script, "received", noted)
+    return events
+
+
+@pytest.mark.parametrize("asked", [100, 250])
+def test_a_source_may_pause_for_longer_than_a_stream_lasts(bulk, fake, ended, asked):
+    def source():
+        for number, value in enumerate(DIGESTS[:500]):
+            if number == asked:
+                assert ended[0].wait(PATIENCE)
+            yield value
+
+    answers, error = bulk(Algorithm.SHA256, source(), stream=1.5)
+    assert error is None
+    assert [answer.first for answer in answers] == [0, 100, 200, 300, 400]
+    assert {hit.position for answer in answers for hit in answer.hits()} == {0, 7}
+    assert len(fake.calls) >= 2
+
+
+def test_whoever_takes_the_answers_may_pause_for_longer_than_a_stream_lasts(fake, ended):
+    with HashmatchClient(fake.target, limits=SMALL, timeout=Timeout(stream=1.5), retry=NO_RETRY) as client:
+        run = client.bulk_match(Algorithm.SHA256, DIGESTS)
+        first = next(run)
+        assert ended[0].wait(PATIENCE)
+        answers = [first, *run]
+    assert [answer.first for answer in answers] == list(range(0, COUNT, 100))
+    assert {hit.position for answer in answers for hit in answer.hits()} == HITS
+    assert len(fake.calls) >= 2
+
+
+async def test_whoever_takes_the_answers_asynchronously_may_pause_too(fake, ended):
+    async with AsyncHashmatchClient(fake.target, limits=SMALL, timeout=Timeout(stream=1.5), retry=NO_RETRY) as client:
+        run = client.bulk_match(Algorithm.SHA256, DIGESTS)
+        first = await anext(run)
+        assert await asyncio.to_thread(ended[0].wait, PATIENCE)
+        answers = [first, *[answer async for answer in run]]
+    assert [answer.first for answer in answers] == list(range(0, COUNT, 100))
+    assert {hit.position for answer in answers for hit in answer.hits()} == HITS
+    assert len(fake.calls) >= 2
 
 
 def test_a_long_run_is_carried_over_several_streams(bulk, fake, monkeypatch):
