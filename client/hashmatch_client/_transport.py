@@ -14,6 +14,10 @@ from hashmatch_client._options import Limits, Retry, TLSOptions
 
 Metadata = tuple[tuple[str, str], ...]
 
+# A server takes it for abuse when it is asked more often than every 10 seconds.
+KEEPALIVE_MS = 20_000
+KEEPALIVE_TIMEOUT_MS = 10_000
+
 _SERVICES = ("hashmatch.v1.MatchService", "hashmatch.v1.ListService")
 
 
@@ -75,6 +79,12 @@ def _channel_options(target: str, limits: Limits, retry: Retry) -> list[tuple[st
         # Retries and balancing are the caller's to set, not a TXT record's.
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.max_receive_message_length", limits.receive_bytes),
+        # A server whose machine is gone, or a connection that a router forgot, says nothing: without asking, calls
+        # would go there and time out until the system gives the connection up, which takes a quarter of an hour.
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
     ]
 
 

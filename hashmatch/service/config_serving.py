@@ -86,6 +86,16 @@ class ServerSection(Section, frozen=True, kw_only=True):
             "Further ones wait in the client.",
         ),
     ] = 128
+    keepalive_seconds: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=7_200,
+            description="After how long without a word on a connection the server asks whether the client is still "
+            "there. One that does not answer within as long again, or 20 seconds, is gone, and its calls end. Shorter "
+            "than what routers and balancers between forget idle connections after. Clients may ask every 10 seconds.",
+        ),
+    ] = 60.0
     overload_retry_seconds: Annotated[
         float,
         Meta(ge=0.01, le=60, description="When a caller that was refused with OVERLOADED is told to come back."),

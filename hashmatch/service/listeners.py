@@ -59,6 +59,10 @@ FLOOD_SERVICE = flood_admin_service_pb2.DESCRIPTOR.services_by_name["FloodAdminS
 
 # gRPC's own default of two minutes lets a silent peer hold a connection for that long.
 _HANDSHAKE_TIMEOUT_MS = 10_000
+# In seconds.
+_LONGEST_KEEPALIVE_TIMEOUT = 20.0
+# Clients that ask more often are cut off.
+_SHORTEST_KEEPALIVE_OF_CLIENTS_MS = 10_000
 
 
 class ListenError(Exception):
@@ -179,6 +183,7 @@ class Listeners:
                 # of a client that keeps to the limit, with UNAVAILABLE. Admission is what protects from too many.
                 ("grpc.http.overload_protection", 0),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+                *_keepalive(config.server.keepalive_seconds),
                 # By default a second server would silently share the port.
                 ("grpc.so_reuseport", int(shared_port)),
             ],
@@ -211,3 +216,22 @@ class Listeners:
         except CertificateError as error:
             raise ListenError(str(error)) from error
         return certificates.credentials()
+
+
+def _keepalive(seconds: float) -> list[tuple[str, int]]:
+    """The options by which clients that are gone are noticed, and clients may notice that the server is.
+
+    Without them a client whose machine lost its power, or whose connection a router forgot, keeps its streams, and with
+    them its places among `server.maximum_concurrent_streams`, for hours.
+    """
+    timeout = int(min(seconds, _LONGEST_KEEPALIVE_TIMEOUT) * 1_000)
+    return [
+        ("grpc.keepalive_time_ms", int(seconds * 1_000)),
+        ("grpc.keepalive_timeout_ms", timeout),
+        # A minute by default, and then the one above changes nothing.
+        ("grpc.http2.ping_timeout_ms", timeout),
+        # Subscriptions are silent for as long as nothing is published.
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _SHORTEST_KEEPALIVE_OF_CLIENTS_MS),
+    ]

@@ -97,7 +97,13 @@ class FaultProxy:
         """Stop listening, and end every connection."""
 
         async def end() -> None:
+            # No more are accepted, and those that were get their transports before the server is closed: one that gets
+            # it afterwards is never closed (python/cpython#109564). What is not served by then is refused.
+            self._weather = replace(self._weather, refused=True)
             if self._server is not None:
+                for listening in self._server.sockets:
+                    asyncio.get_running_loop().remove_reader(listening.fileno())
+                await asyncio.sleep(0)
                 self._server.close()
             await self._end_all(reset=True)
 
