@@ -108,10 +108,8 @@ class Budgets:
             await asyncio.shield(asyncio.ensure_future(self._settle(client.name, account)))
         # What is spent from here on is in no settlement yet.
         account.dirty = True
-        if account.rate:
-            if account.tokens < 1:
-                raise self._exhausted(client.name, account, RATE, max(account.wait, _SHORTEST_WAIT))
-            account.tokens -= amount
+        if account.rate and account.tokens < 1:
+            raise self._exhausted(client.name, account, RATE, max(account.wait, _SHORTEST_WAIT))
         self._check_day(client.name, account)
         for algorithm, packed in asked.items():
             hashes = packed_digests(packed, algorithm.digest_size)
@@ -123,6 +121,9 @@ class Budgets:
         limit = account.budget.distinct_hashes_per_day
         if limit is not None and account.sketch.estimate > limit:
             raise self._exhausted(client.name, account, DISTINCT, self._left_of_day())
+        if account.rate:
+            # At the end: what another budget refuses is not asked.
+            account.tokens -= amount
 
     def spend_hits(self, client: Client | None, hits: int) -> None:
         """Take the hits of an answer out of the budget before it is given.
@@ -138,6 +139,15 @@ class Budgets:
         account.dirty = True
         if hits > left:
             raise self._exhausted(client.name, account, HITS, self._left_of_day())
+
+    def return_hits(self, client: Client | None, hits: int) -> None:
+        """Give back the hits of an answer that was not given in the end, for a reason that is not the client's."""
+        if client is None or not hits or client.budget.hits_per_day is None:
+            return
+        account = self._account(client)
+        # Below zero where they were told to the store by now, which then takes them off.
+        account.unsettled_hits -= hits
+        account.dirty = True
 
     async def run(self) -> None:
         """Settle in the background until cancelled; then settle once more, and give back what was not spent."""

@@ -88,7 +88,11 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         """Answer items; returns an encoded `BatchMatchResponse`."""
         signed = self._attesting.check(wanted=request.message.want_receipt)
         answer = await self._batch(request.message)
-        return await self._attesting.batch(request.sent, answer, request.message.scope.purpose, signed=signed)
+        try:
+            return await self._attesting.batch(request.sent, answer, request.message.scope.purpose, signed=signed)
+        except HashmatchError:
+            self._return_hits(answer)
+            raise
 
     async def _batch(self, request: match_service_pb2.BatchMatchRequest) -> Answer:
         items = self._items_of(request)
@@ -136,7 +140,12 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
                 scope, purpose = messages.scope_of(request.scope), request.scope.purpose
                 stated = self._attesting.scope_digest(request.sent)
             answer = await self._bulk(request, scope, purpose)
-            yield await self._attesting.bulk(request.sent, stated, answer, purpose, signed=signed)
+            try:
+                given = await self._attesting.bulk(request.sent, stated, answer, purpose, signed=signed)
+            except HashmatchError:
+                self._return_hits(answer)
+                raise
+            yield given
 
     async def GetSnapshot(  # noqa: N802
         self,
@@ -184,6 +193,10 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
     def _client(self, served: Served | None) -> Client | None:
         """Which client of the policy asks, as of now. Raises `HashmatchError` NOT_PERMITTED."""
         return None if served is None else self._answering.permissions.client(served, current_call().caller)
+
+    def _return_hits(self, answer: Answer) -> None:
+        """The hits of an answer that cannot be given are not charged."""
+        self._budgets.return_hits(self._client(self._answering.served), answer.matches)
 
     def _snapshot_info(self, served: Served, seen: Visibility) -> common_pb2.SnapshotInfo:
         return messages.snapshot_info(served, seen, seen.lists.values(), self._answering.clock.now())

@@ -7,6 +7,7 @@ from hashmatch.matching.findings import ItemAnswer
 from hashmatch.matching.items import ItemsQuestion
 from hashmatch.matching.scope import Scope, View
 from hashmatch.model.access import Client
+from hashmatch.model.errors import HashmatchError
 from hashmatch.model.feedback import Judgement
 from hashmatch.model.verdicts import Verdict
 from hashmatch.service.answering import Answering
@@ -53,7 +54,11 @@ class Reporting:
         hits, undetermined = outcome_of(answer for answer in answers if answer is not None)
         self._budgets.spend_hits(client, hits)
         told = Answer(b"", len(stated), hits, undetermined, served.snapshot.epoch, served.snapshot.manifest.epoch)
-        await self._attesting.record(told, request.purpose)
+        try:
+            await self._attesting.record(told, request.purpose)
+        except HashmatchError:
+            self._budgets.return_hits(client, hits)
+            raise
         who = current_call().caller.name if client is None else client.name
         outcomes = [await self._keep(each, answer, who) for each, answer in zip(stated, answers, strict=True)]
         annotate(feedback=len(stated))

@@ -23,8 +23,9 @@ class Settlement(NamedTuple):
     """What a server tells of a client.
 
     `rate` is in hashes a second, 0 for none. `owed` was spent beyond what was allotted, or, negative, is given back;
-    `wanted` is to be allotted. `raised` are registers (index, rank) of the day's sketch, `version` that of the sketch
-    as last seen. `pause_seconds`, if it is not 0, begins a pause.
+    `wanted` is to be allotted. Negative `hits` were told before and are taken back. `raised` are registers (index,
+    rank) of the day's sketch, `version` that of the sketch as last seen. `pause_seconds`, if it is not 0, begins a
+    pause.
     """
 
     day: str

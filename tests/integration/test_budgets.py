@@ -11,11 +11,13 @@ import pytest
 
 from hashmatch.model.errors import ErrorReason
 from hashmatch.store.embedded import EmbeddedValkey
-from hashmatch.v1 import common_pb2
+from hashmatch.trust.answer_log import AnswerLog
+from hashmatch.trust.audit import AuditError
+from hashmatch.v1 import common_pb2, match_service_pb2
 from tests.integration.conftest import MakeServer
 from tests.integration.errors import refusal_of
 from tests.integration.perceptual import apart
-from tests.integration.serving import Client, RunningServer, hash_text
+from tests.integration.serving import TIMEOUT, Client, RunningServer, hash_of, hash_text
 from tests.integration.waiting import eventually
 
 LISTED = [os.urandom(32) for _ in range(30)]
@@ -95,6 +97,37 @@ def test_two_servers_hand_out_no_more_hits_than_one_budget_has(servers: list[Run
     assert not answered(lambda: two.ask(LISTED[0]))
     text = two.page("/metrics").text
     assert 'hashmatch_budget_exhausted_total{budget="hits-per-day",client="anybody"}' in text
+
+
+def test_hits_of_answers_that_are_not_given_are_not_charged(
+    make_server: MakeServer, own_valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server("one", own_valkey.url, approvals_required=0, answers="synced")
+    client = server.start()
+    prepare([server], "hits_per_day = 25")
+    column = b"".join(LISTED[:10])
+    feedback = match_service_pb2.HitFeedback(
+        list_id="list", hash=hash_of(LISTED[0]), judgement=match_service_pb2.FEEDBACK_JUDGEMENT_CONFIRMED
+    )
+
+    def broken(*_: object) -> None:
+        raise AuditError("the log of answers cannot be written")
+
+    asked: list[Callable[[], object]] = [
+        lambda: client.ask(LISTED[0]),
+        lambda: client.bulk(common_pb2.ALGORITHM_SHA256, column),
+        lambda: client.matching.ReportFeedback(
+            match_service_pb2.ReportFeedbackRequest(feedback=[feedback]), timeout=TIMEOUT
+        ),
+    ]
+    with monkeypatch.context() as disk:
+        disk.setattr(AnswerLog, "append", broken)
+        for ask in asked * 9:
+            with pytest.raises(grpc.RpcError) as caught:
+                ask()
+            assert refusal_of(caught.value).reason == ErrorReason.AUDIT_UNAVAILABLE
+    for ask in (*asked, asked[1]):
+        assert answered(ask)
 
 
 def test_two_servers_count_distinct_hashes_together(servers: list[RunningServer]) -> None:

@@ -207,6 +207,39 @@ async def test_an_answer_with_more_hits_than_are_left_is_not_given_and_ends_the_
     assert not await admitted(start(), who, digests(2))
 
 
+async def test_hits_that_are_given_back_are_not_spent_also_where_the_store_was_told(start: Start) -> None:
+    who = client(hits_per_day=10)
+    one = start()
+    assert await admitted(one, who, digests(1))
+    one.spend_hits(who, 7)
+    await settle(one)
+    one.return_hits(who, 7)
+    one.spend_hits(who, 4)
+    await settle(one)
+    other = start()
+    assert await admitted(other, who, digests(1))
+    other.spend_hits(who, 6)
+    with pytest.raises(HashmatchError):
+        other.spend_hits(who, 1)
+
+
+@pytest.mark.parametrize("limits", [{"hits_per_day": 5}, {"distinct_hashes_per_day": 150}])
+async def test_what_one_budget_refuses_is_not_charged_to_another(start: Start, limits: dict[str, int]) -> None:
+    one = start()
+    limited = client(hashes_per_second=SLOW, burst=1_000, **limits)
+    assert await admitted(one, limited, digests(*range(100)))
+    if limited.budget.hits_per_day is not None:
+        with pytest.raises(HashmatchError):
+            one.spend_hits(limited, 6)
+    for _ in range(20):
+        assert not await admitted(one, limited, digests(*range(100, 200)))
+    # The same client as of a policy that limits nothing else: all but the first hundred are there.
+    generous = client(hashes_per_second=SLOW, burst=1_000)
+    for _ in range(9):
+        assert await admitted(one, generous, digests(*range(100)))
+    assert not await admitted(one, generous, digests(1))
+
+
 async def test_what_is_spent_right_after_a_settlement_is_told_by_the_next_one(start: Start) -> None:
     who = client(distinct_hashes_per_day=100)
     one = start()
