@@ -12,7 +12,7 @@ from hashmatch.columns.placement import Digests, Placements, packed_digests, pla
 from hashmatch.columns.source_keys import unpack_source_keys
 from hashmatch.matching.combinations import Combinations
 from hashmatch.matching.evaluation import evaluate
-from hashmatch.matching.few import FEW, FewCandidates, FoundFew, settle_few
+from hashmatch.matching.few import FEW, FewCandidates, FoundFew, Settled, settle_few
 from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
 from hashmatch.model.algorithms import Algorithm
@@ -44,6 +44,14 @@ class ColumnAnswer:
     candidates: int = 0
     distances: Positions | None = None
     listed: Digests | None = None
+
+    def told(self) -> dict[int, Finding]:
+        """The findings as callers are told of them, by position."""
+        if not len(self.positions):
+            return {}
+        told = [finding.with_doubts(self.doubts) for finding in self.findings]
+        numbers = self.finding_numbers.tolist()
+        return {position: told[number] for position, number in zip(self.positions.tolist(), numbers, strict=True)}
 
     def verdict_at(self, number: int) -> Verdict:
         """The verdict of a finding, doubts included."""
@@ -79,6 +87,9 @@ class ColumnQuestion:
         self._few: FewCandidates | None = None
         # Filled in by `needs_store` where it turns out that nothing has to be waited for.
         self._found_few: FoundFew | None = None
+        # Filled in by `told`.
+        self._settled: Settled | None = None
+        self._answered: ColumnAnswer | None = None
 
     @property
     def count(self) -> int:
@@ -145,7 +156,7 @@ class ColumnQuestion:
         if not len(self._candidates) or self._table is None:
             return ColumnAnswer(self.count, self._doubts, _NOWHERE, _NOWHERE, ())
         if len(self._candidates) <= FEW:
-            return self._confirm_few(source_keys=source_keys)
+            return self._answer_of(self._settle_few(source_keys=source_keys))
         to_ask = self._lists_to_ask()
         digests, placed = self._digests[self._candidates], self._placed
         combined = Combinations(len(digests))
@@ -176,12 +187,37 @@ class ColumnQuestion:
             ]
         return self._answer(self._candidates[held], numbers, findings)
 
-    def _confirm_few(self, *, source_keys: bool) -> ColumnAnswer:
+    def told(self) -> dict[int, Finding]:
+        """Settle it as `confirm` does, with source keys; what callers are told of single digests, by position.
+
+        For the few digests of a few items, of which arrays would only be made to be taken apart again.
+        """
+        if not len(self._candidates):
+            return {}
+        if len(self._candidates) > FEW:
+            self._answered = self.confirm(source_keys=True)
+            return self._answered.told()
+        self._settled = settled = self._settle_few(source_keys=True)
+        positions = self._candidates.tolist()
+        told = [finding.with_doubts(self._doubts) for finding in settled.findings]
+        return {positions[held]: told[number] for held, number in zip(settled.held, settled.numbers, strict=True)}
+
+    @property
+    def answered(self) -> ColumnAnswer:
+        """What `told` rests on, as `confirm` gives it."""
+        if self._answered is None:
+            settled = self._settled
+            self._answered = self.confirm() if settled is None else self._answer_of(settled)
+        return self._answered
+
+    def _settle_few(self, *, source_keys: bool) -> Settled:
         few, found = self._few_candidates(), self._found_few
         if found is None:
             found = few.find(self._view, self._algorithm, None)
         assert found is not None
-        settled = settle_few(self._view, self._algorithm, few, found, source_keys=source_keys)
+        return settle_few(self._view, self._algorithm, few, found, source_keys=source_keys)
+
+    def _answer_of(self, settled: Settled) -> ColumnAnswer:
         # Mostly every candidate is held.
         held = self._candidates if len(settled.held) == len(self._candidates) else self._candidates[settled.held]
         return self._answer(held, np.array(settled.numbers, np.int64), settled.findings)

@@ -59,8 +59,8 @@ class ItemsQuestion:
         self._items = items
         packed: dict[Algorithm, list[AskedHash]] = {}
         self._places: list[list[_Place]] = []
-        # What `confirm` found of each column.
-        self.answered: Mapping[Algorithm, ColumnAnswer] = {}
+        # What `confirm` found of each perceptual column.
+        self._near: dict[Algorithm, ColumnAnswer] = {}
         for item in items:
             places: list[_Place] = []
             for asked in item:
@@ -94,16 +94,27 @@ class ItemsQuestion:
 
     def confirm(self) -> list[ItemAnswer]:
         """The answers, in the order of the items."""
-        self.answered = {name: column.confirm(source_keys=True) for name, column in self._columns.items()}
-        return self._answers(self.answered)
+        return self._answers({name: self._told(name, column) for name, column in self._columns.items()})
+
+    @property
+    def answered(self) -> dict[Algorithm, ColumnAnswer]:
+        """What `confirm` found of each column."""
+        exact = {name: column.answered for name, column in self._columns.items() if isinstance(column, ColumnQuestion)}
+        return exact | self._near
 
     def give_up(self) -> list[ItemAnswer]:
         """The answers without asking the store: what `probe` let through is NOT_DETERMINED."""
-        return self._answers({name: column.give_up() for name, column in self._columns.items()})
+        return self._answers({name: column.give_up().told() for name, column in self._columns.items()})
 
-    def _answers(self, answers: Mapping[Algorithm, ColumnAnswer]) -> list[ItemAnswer]:
-        told = {algorithm: _told(answer) for algorithm, answer in answers.items()}
-        silence = {algorithm: self._view.silence(algorithm) for algorithm in answers}
+    def _told(self, algorithm: Algorithm, column: ColumnQuestion | NearQuestion | VideoQuestion) -> dict[int, Finding]:
+        if isinstance(column, ColumnQuestion):
+            return column.told()
+        answer = self._near[algorithm] = column.confirm(source_keys=True)
+        return answer.told()
+
+    def _answers(self, told: Mapping[Algorithm, Mapping[int, Finding]]) -> list[ItemAnswer]:
+        """The answers, from what is told of positions in each column."""
+        silence = {algorithm: self._view.silence(algorithm) for algorithm in told}
         return [
             self._answer(
                 item,
@@ -156,15 +167,6 @@ class ItemsQuestion:
         )
         verdict = Verdict.NO_KNOWN_MATCH if settled else Verdict.NOT_DETERMINED
         return ItemAnswer(verdict, agreement, algorithms, findings)
-
-
-def _told(answer: ColumnAnswer) -> dict[int, Finding]:
-    """The findings of a column as callers are told of them, by position."""
-    if not len(answer.positions):
-        return {}
-    told = [finding.with_doubts(answer.doubts) for finding in answer.findings]
-    numbers = answer.finding_numbers.tolist()
-    return {position: told[number] for position, number in zip(answer.positions.tolist(), numbers, strict=True)}
 
 
 def _question(

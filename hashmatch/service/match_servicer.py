@@ -102,17 +102,17 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         client = self._client(served)
         scope = narrowed(stated, request.scope.purpose, client)
         view = self._answering.view(served, scope)
+        asked = sum(map(len, items))
         if served is None or view is None:
             unanswered = batch_response(references, map(_without_snapshot, items), b"", _encoded_without_snapshot)
-            asked = sum(map(len, items))
             return Answer(unanswered, asked, 0, asked)
         if client is not None:
             await admit_items(self._budgets, client, items)
-        all_exact = _EXACT.issuperset({asked.algorithm for hashes in items for asked in hashes})
+        all_exact = all(each.algorithm in _EXACT for hashes in items for each in hashes)
         question = ItemsQuestion(
             view, items, NEARNESS if all_exact else self._searching.nearness(current_call(), scope)
         )
-        if sum(map(len, items)) > PROBE_ON_LOOP:
+        if asked > PROBE_ON_LOOP:
             await self._answering.run(question.probe)
         else:
             question.probe()
@@ -125,7 +125,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         info = self._answering.encoded_snapshot(served, view)
         told = self._feedback.annotated(items, answers) if scope.permission.feedback else answers
         data = batch_response(references, told, info.batch, partial(self._answering.encoded_answer, view))
-        return Answer(data, sum(map(len, items)), matches, undetermined, info.epoch, served.snapshot.manifest.epoch)
+        return Answer(data, asked, matches, undetermined, info.epoch, served.snapshot.manifest.epoch)
 
     async def BulkMatch(  # type: ignore[override]  # noqa: N802  (messages are read and written by hand)
         self,
