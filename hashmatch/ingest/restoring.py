@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from hashmatch.model.clock import Clock
 from hashmatch.store.archive import Archive, ArchiveError
@@ -13,6 +14,8 @@ from hashmatch.store.store import Store
 
 # How long, in seconds, others have to put back what this server has not. They look every second.
 _PATIENCE = 30.0
+# What is wrong with so many files of the archive is told in one line of the log.
+_TOLD_AT_ONCE = 10
 
 
 class Restorer:
@@ -49,27 +52,26 @@ class Restorer:
         ours = {segment_id for segment_id in noted if segment_id in named and self._archive.has(segment_id)}
         spoilt = [segment_id for segment_id in ours if not self._is_sound(named[segment_id])]
         unreadable: dict[str, ArchiveError] = {}
-        healed = {
-            segment_id
-            for segment_id in spoilt
-            if self._put_back(segment_id, unreadable) and self._is_sound(named[segment_id])
-        }
+        for segment_id in spoilt:
+            _put_back(segment_id, partial(self._store.segments.restore, named[segment_id], self._archive), unreadable)
+        # What is rotten in the archive may have been well in the store, and the other way round.
+        healed = {segment_id for segment_id in spoilt if self._is_sound(named[segment_id])}
         # What no manifest names any more nobody has to heal; the rest is left to the server that wrote it, and what the
         # archive has in no better state stays noted.
         self._store.damage.remove((ours - set(spoilt)) | healed | (noted - named.keys()))
-        _raise_first(unreadable)
+        _raise_all(unreadable)
         return len(healed)
 
     def restore(self, damaged: Collection[str] = ()) -> int:
         """Restore what is missing, and the segments `damaged`. Returns how many things were put back.
 
-        A file of the archive that cannot be read counts as one that it does not have, and keeps nothing else from being
+        What does not verify in the archive counts as something that it does not have, and keeps nothing else from being
         put back: what is wrong with it is raised when all else is done. Raises `StoreUnavailableError`,
         `StoreDamagedError` and `ArchiveError`.
         """
         unreadable: dict[str, ArchiveError] = {}
         restored = self._restore(damaged, unreadable)
-        _raise_first(unreadable)
+        _raise_all(unreadable)
         return restored
 
     def _restore(self, damaged: Collection[str], unreadable: dict[str, ArchiveError]) -> int:
@@ -127,23 +129,18 @@ class Restorer:
         restored = 0
         for segment_id, info in manifest.segments().items():
             if self._archive.has(segment_id) and (segment_id in damaged or not self._store.segments.is_whole(info)):
-                restored += self._put_back(segment_id, unreadable)
+                restored += _put_back(
+                    segment_id, partial(self._store.segments.restore, info, self._archive), unreadable
+                )
         suppressions = manifest.suppressions
         if (
             suppressions is not None
             and self._archive.has(suppressions.blob_id)
             and not self._store.suppressions.is_whole(suppressions)
         ):
-            restored += self._put_back(suppressions.blob_id, unreadable)
+            put_back = partial(self._store.suppressions.restore, suppressions, self._archive)
+            restored += _put_back(suppressions.blob_id, put_back, unreadable)
         return restored
-
-    def _put_back(self, identifier: str, unreadable: dict[str, ArchiveError]) -> bool:
-        """Put back what the archive has; False, and `unreadable` says why, if that cannot be read."""
-        try:
-            self._archive.restore(identifier, self._store.connection)
-        except ArchiveError as error:
-            unreadable[identifier] = error
-        return identifier not in unreadable
 
     def _is_sound(self, info: SegmentInfo) -> bool:
         """Whether the store has all of a segment as it was written: a block may be there and spoilt."""
@@ -167,6 +164,18 @@ class Restorer:
         return now - self._lacking_since >= _PATIENCE
 
 
-def _raise_first(unreadable: Mapping[str, ArchiveError]) -> None:
-    for error in unreadable.values():
-        raise error
+def _put_back(identifier: str, restore: Callable[[], None], unreadable: dict[str, ArchiveError]) -> bool:
+    """Put back what the archive has of something; False, and `unreadable` says why, if that is not all of it."""
+    try:
+        restore()
+    except ArchiveError as error:
+        unreadable[identifier] = error
+    return identifier not in unreadable
+
+
+def _raise_all(unreadable: Mapping[str, ArchiveError]) -> None:
+    """Raise one `ArchiveError` that tells what is wrong with each, if anything is."""
+    told = [str(error) for _, error in sorted(unreadable.items())]
+    if told:
+        more = len(told) - _TOLD_AT_ONCE
+        raise ArchiveError("; ".join([*told[:_TOLD_AT_ONCE], *([f"and {more} more"] if more > 0 else [])]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -18,6 +18,9 @@ from hashmatch.store.connection import Connection
 
 _RECORD = struct.Struct(">HI")
 _VALUES_PER_COMMAND = 1_024
+
+# Those of some keys with their sealed values that belong to what is restored, and verify as it.
+Sound = Callable[[Mapping[bytes, bytes]], Mapping[bytes, bytes]]
 
 
 class ArchiveError(Exception):
@@ -43,15 +46,26 @@ class Archive:
         """Whether there is a whole file of this id."""
         return self._path(identifier).exists()
 
-    def restore(self, identifier: str, connection: Connection) -> None:
-        """Put everything of a file back into the store. Raises `ArchiveError` and `StoreUnavailableError`."""
-        batch: dict[bytes, bytes] = {}
-        for key, value in self._records(identifier):
-            batch[key] = value
-            if len(batch) == _VALUES_PER_COMMAND:
-                connection.set_many(batch)
-                batch = {}
-        connection.set_many(batch)
+    def restore(self, identifier: str, connection: Connection, sound: Sound, parts: int) -> None:
+        """Put what is `sound` of a file back into the store; the whole has so many `parts`.
+
+        A disk forgets as well: what has rotten in the file must not take the place of what is sound in the store.
+        Raises `ArchiveError`, when the rest is done, if that is not all of it, and `StoreUnavailableError`.
+        """
+        restored = 0
+        try:
+            for batch in self._batches(identifier):
+                verified = sound(batch)
+                connection.set_many(verified)
+                restored += len(verified)
+        except ArchiveError:
+            if not restored:
+                raise
+        if restored < parts:
+            raise ArchiveError(
+                f"the archive of {identifier} has rotten: {parts - restored} of its {parts} parts are missing or do "
+                "not verify, and were not restored"
+            )
 
     def delete(self, identifier: str) -> None:
         """Delete a file, if there is one. Raises `ArchiveError`."""
@@ -63,15 +77,34 @@ class Archive:
     def _path(self, identifier: str) -> Path:
         return self._directory / f"{identifier}.sealed"
 
+    def _batches(self, identifier: str) -> Iterator[dict[bytes, bytes]]:
+        """What a file holds, as many values at once as one command takes.
+
+        Raises `ArchiveError` where it cannot be read on, after all that could be.
+        """
+        batch: dict[bytes, bytes] = {}
+        try:
+            for key, value in self._records(identifier):
+                batch[key] = value
+                if len(batch) == _VALUES_PER_COMMAND:
+                    yield batch
+                    batch = {}
+        except ArchiveError:
+            yield batch
+            raise
+        yield batch
+
     def _records(self, identifier: str) -> Iterator[tuple[bytes, bytes]]:
         try:
             with self._path(identifier).open("rb") as file:
+                left = os.fstat(file.fileno()).st_size
                 while head := file.read(_RECORD.size):
                     key_size, value_size = _RECORD.unpack(head)
-                    key, value = file.read(key_size), file.read(value_size)
-                    if len(value) != value_size:
+                    left -= len(head) + key_size + value_size
+                    if left < 0:
+                        # Looked at before it is read: a size that has rotten may ask for gigabytes.
                         raise ArchiveError(f"the archive of {identifier} is cut short")
-                    yield key, value
+                    yield file.read(key_size), file.read(value_size)
         except (OSError, struct.error) as error:
             raise ArchiveError(f"the archive of {identifier} cannot be read") from error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 
@@ -17,7 +18,7 @@ from hashmatch.columns.placement import Digests, PlacementSecret, placements_of
 from hashmatch.columns.rows import SOURCE_KEY_DIGEST_SIZE, SOURCE_KEYS, Rows, joined_payloads
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.opinions import Statement, StatementSet
-from hashmatch.store.archive import Archive, ArchiveWriter
+from hashmatch.store.archive import Archive, ArchiveError, ArchiveWriter
 from hashmatch.store.blocks import BlockError, PlainBlocks, block_count, pack
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
@@ -161,6 +162,18 @@ class SegmentStore:
         """A reader of a segment; reads nothing yet. Raises `StoreDamagedError` if its key is not here."""
         return SegmentReader(self.connection, self.keys, self._sealing_key, info)
 
+    def restore(self, info: SegmentInfo, archive: Archive) -> None:
+        """Put a segment back from an archive, as far as it verifies there.
+
+        Raises `ArchiveError`, when that is done, if it is not all of it, and `StoreUnavailableError`.
+        """
+        try:
+            reader = self.open(info)
+        except StoreDamagedError as error:
+            # Nobody can tell here whether it is what it should be.
+            raise ArchiveError(f"the archive of {info.segment_id} cannot be verified: {error}") from error
+        archive.restore(info.segment_id, self.connection, reader.sound, info.blocks + 1)
+
     def delete(self, info: SegmentInfo) -> None:
         """Delete a segment. Raises `StoreUnavailableError`."""
         keys = self._all_keys(info)
@@ -215,6 +228,28 @@ class SegmentReader:
     def block_keys(self, numbers: Sequence[int]) -> list[bytes]:
         """Where blocks lie in the store."""
         return [b"%b%d" % (self._prefix, number) for number in numbers]
+
+    def sound(self, values: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Those of some keys with their sealed values that are parts of this segment and verify."""
+        found = {}
+        sets = values.get(self._sets_key)
+        if sets is not None:
+            with contextlib.suppress(SealingError):
+                self._seal.open(_SETS_NUMBER, sets)
+                found[self._sets_key] = sets
+        numbers = [number for key in values if (number := self._number_of(key)) is not None]
+        keys = self.block_keys(numbers)
+        opened = self._seal.open_blocks(numbers, [values[key] for key in keys])
+        return found | {key: values[key] for key, good in zip(keys, opened.good.tolist(), strict=True) if good}
+
+    def _number_of(self, key: bytes) -> int | None:
+        """The number of the block that lies under a key; None if none of this segment does."""
+        told = key.removeprefix(self._prefix)
+        # No longer than the number of any block: it may be anything.
+        if told == key or len(told) > len(str(self.info.blocks)) or not told.isdigit():
+            return None
+        number = int(told)
+        return number if number < self.info.blocks and told == b"%d" % number else None
 
     def _sealed_blocks(self, numbers: Sequence[int]) -> list[bytes | None]:
         return self._connection.get_many(self.block_keys(numbers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
@@ -99,6 +99,22 @@ class SuppressionStore:
             return self._sealer.key_of(sealed or b"", info.blob_id.encode())
         except SealingError as error:
             raise StoreDamagedError("the suppressions do not verify") from error
+
+    def restore(self, info: SuppressionsInfo, archive: Archive) -> None:
+        """Put a version back from an archive, if it verifies. Raises `ArchiveError` otherwise."""
+        key = self._keys.suppressions(info.blob_id)
+
+        def sound(values: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+            sealed = values.get(key)
+            if sealed is None:
+                return {}
+            try:
+                self._sealer.open_with_nonce(sealed, info.blob_id.encode())
+            except SealingError:
+                return {}
+            return {key: sealed}
+
+        archive.restore(info.blob_id, self._connection, sound, 1)
 
     def delete(self, info: SuppressionsInfo) -> None:
         """Delete a version."""

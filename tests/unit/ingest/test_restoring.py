@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.publisher import Publisher
 from hashmatch.ingest.restoring import Restorer
 from hashmatch.ingest.staging import Stager
+from hashmatch.ingest.suppressor import Suppressor
+from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.vetting import VettingPolicy
 from hashmatch.store.archive import Archive, ArchiveError
 from hashmatch.store.connection import Connection
@@ -35,6 +38,7 @@ class Archived:
     office: Office
     restorer: Restorer
     directory: Path
+    acts: Acts
 
     def file_of(self, list_id: str) -> Path:
         return self.directory / f"{self.segment_of(list_id)}.sealed"
@@ -57,12 +61,13 @@ def archived(connection: Connection, sealing_key: SealingKey, clock: ManualClock
     archive = Archive(tmp_path / "archive")
     store = Store(connection, sealing_key, archive=archive)
     floor, policy = EpochFloor(tmp_path / "epoch.json"), VettingPolicy()
-    publisher = Publisher(Acts(store, clock, policy, MemoryAudit(), floor))
+    acts = Acts(store, clock, policy, MemoryAudit(), floor)
+    publisher = Publisher(acts)
     office = Office(store, clock, publisher, Stager(store, clock, policy))
     for number, list_id in enumerate(LISTS):
         office.define(list_id)
         office.deliver_hashes(digests(number), list_id)
-    return Archived(store, office, Restorer(store, floor, archive, clock), tmp_path / "archive")
+    return Archived(store, office, Restorer(store, floor, archive, clock), tmp_path / "archive", acts)
 
 
 def test_one_file_that_is_cut_short_keeps_nothing_else_from_coming_back(
@@ -86,7 +91,7 @@ def test_damage_that_cannot_be_healed_stays_noted_and_other_damage_is_healed(
     file = archived.file_of("one")
     file.write_bytes(file.read_bytes()[:-5])
     for segment_id in segments.values():
-        valkey.delete(archived.store.keys.sets(segment_id))
+        valkey.delete(archived.store.keys.block_prefix(segment_id) + b"0")
     archived.store.damage.add(segments.values())
     with pytest.raises(ArchiveError):
         archived.restorer.heal()
@@ -134,11 +139,86 @@ def test_a_floor_that_lags_brings_nothing_back_that_was_collected(
 
 def test_what_the_archive_has_in_no_better_state_stays_noted(archived: Archived, valkey: redis.Redis) -> None:
     segment_id = archived.segment_of("one")
-    file = archived.file_of("one")
+    rot(archived.file_of("one"))
+    valkey.delete(archived.store.keys.block_prefix(segment_id) + b"0")
+    archived.store.damage.add([segment_id])
+    with pytest.raises(ArchiveError):
+        archived.restorer.heal()
+    assert archived.store.damage.all() == {segment_id}
+
+
+def rot(file: Path) -> None:
+    """Change the last byte, which is of the last block."""
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    valkey.delete(archived.store.keys.sets(segment_id))
+
+
+@pytest.mark.parametrize("healing", [True, False])
+def test_what_has_rotten_in_the_archive_takes_the_place_of_nothing_sound(
+    archived: Archived, valkey: redis.Redis, healing: bool
+) -> None:
+    segment_id = archived.segment_of("one")
+    keys = archived.store.keys
+    block = valkey.get(keys.block_prefix(segment_id) + b"0")
+    rot(archived.file_of("one"))
+    # What is damaged in the store is sound in the archive, and what is sound in the store has rotten there.
+    valkey.set(keys.sets(segment_id), b"spoilt")
     archived.store.damage.add([segment_id])
-    assert archived.restorer.heal() == 0
-    assert archived.store.damage.all() == {segment_id}
+    with pytest.raises(ArchiveError, match=segment_id):
+        archived.restorer.heal() if healing else archived.restorer.restore([segment_id])
+    assert valkey.get(keys.block_prefix(segment_id) + b"0") == block
+    archived.restorer.heal()
+    assert archived.store.damage.all() == set()
+
+
+def test_each_file_that_has_rotten_is_told_and_the_others_come_back(
+    archived: Archived, valkey: redis.Redis, clock: ManualClock
+) -> None:
+    rotten = [archived.segment_of(list_id) for list_id in ("one", "three")]
+    for list_id in ("one", "three"):
+        rot(archived.file_of(list_id))
+    raw = archived.restorer._floor.sealed_manifest()
+    valkey.flushall()
+    with pytest.raises(ArchiveError) as told:
+        archived.restorer.restore()
+    assert all(segment_id in str(told.value) for segment_id in rotten)
+    assert raw is not None
+    assert not valkey.exists(*(archived.store.keys.block_prefix(segment_id) + b"0" for segment_id in rotten))
+    clock.advance(LONG_ENOUGH)
+    with pytest.raises(ArchiveError):
+        archived.restorer.restore()
+    assert archived.whole() == ["two"]
+
+
+def test_suppressions_that_have_rotten_in_the_archive_are_not_put_back(archived: Archived, valkey: redis.Redis) -> None:
+    Suppressor(archived.acts).suppress([(Algorithm.MD5, digests(1)[0])], [], "ann", "a test")
+    info = archived.office.manifest().suppressions
+    assert info is not None
+    rot(archived.directory / f"{info.blob_id}.sealed")
+    valkey.delete(archived.store.keys.suppressions(info.blob_id))
+    with pytest.raises(ArchiveError, match=info.blob_id):
+        archived.restorer.restore()
+    assert not archived.store.suppressions.is_whole(info)
+
+
+def test_a_file_says_nothing_about_keys_that_are_not_its_segments(archived: Archived, valkey: redis.Redis) -> None:
+    """Names rot as values do, and files are mixed up."""
+    one, two = (archived.file_of(list_id) for list_id in ("one", "two"))
+    manifest = archived.store.keys.manifest
+    before = valkey.get(manifest)
+    one.write_bytes(struct.pack(">HI", len(manifest), 1) + manifest + b"x" + two.read_bytes())
+    valkey.delete(archived.store.keys.sets(archived.segment_of("one")))
+    with pytest.raises(ArchiveError):
+        archived.restorer.restore()
+    assert valkey.get(manifest) == before
+
+
+def test_a_size_that_has_rotten_asks_for_no_memory(archived: Archived, valkey: redis.Redis) -> None:
+    file = archived.file_of("one")
+    content = bytearray(file.read_bytes())
+    content[2:6] = b"\xff" * 4
+    file.write_bytes(content)
+    valkey.delete(archived.store.keys.sets(archived.segment_of("one")))
+    with pytest.raises(ArchiveError, match="cut short"):
+        archived.restorer.restore()
