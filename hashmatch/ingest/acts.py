@@ -209,9 +209,10 @@ class Acts:
         kept = after.segments()
         for segment_id, info in before.segments().items():
             if segment_id not in kept:
-                self.store.stagings.note(segment_id, PendingNote(now, segment=info))
-        if before.suppressions is not None and before.suppressions != after.suppressions:
-            self.store.stagings.note(before.suppressions.blob_id, PendingNote(now, suppressions=before.suppressions))
+                self.store.stagings.note(segment_id, PendingNote(now, segment=info, staging_id=""))
+        dropped = before.suppressions
+        if dropped is not None and dropped != after.suppressions:
+            self.store.stagings.note(dropped.blob_id, PendingNote(now, suppressions=dropped, staging_id=""))
 
     def record(self, epoch: int, act: str, actor: str, **rest: object) -> HistoryRecord:
         """What the history will say of an act."""

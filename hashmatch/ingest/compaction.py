@@ -85,12 +85,14 @@ class Collector:
         self._grace = grace_seconds
 
     def collect(self) -> int:
-        """Delete what is due. Returns how many segments and versions of the suppressions were deleted."""
+        """Delete what is due. Returns how many segments and versions of the suppressions were deleted.
+
+        A staging that cannot be opened is kept with what was written for it: the key may be on another server. It holds
+        up nothing else; `StoreDamagedError` names it when all else is done.
+        """
         notes = self._store.stagings.notes()
-        if not notes:
-            return 0
         # The stagings before the manifest: one that is published in between is then known from either.
-        stagings = self._store.stagings.all()
+        stagings, unreadable = self._store.stagings.read()
         sealed = self._store.manifests.load()
         if sealed is None:
             # Without a manifest nobody can tell what is referred to.
@@ -111,6 +113,8 @@ class Collector:
             if now - note.noted_at <= self._grace or identifier in staged:
                 continue
             if identifier not in referred:
+                if unreadable and (note.staging_id is None or note.staging_id in unreadable):
+                    continue
                 # It may have been dropped just now, after the notes were read: then its grace begins now.
                 if not self._store.stagings.is_noted(identifier, note):
                     continue
@@ -120,6 +124,7 @@ class Collector:
                     self._store.suppressions.delete(note.suppressions)
                 deleted += 1
             self._store.stagings.remove_note(identifier, note)
+        self._store.stagings.tell(unreadable)
         return deleted
 
 

@@ -179,10 +179,15 @@ class Proposals:
         return proposal
 
     def forget(self) -> int:
-        """Forget what has long expired. Returns how many proposals."""
-        due = [each for each in self._store.all() if self._clock.now() > each.terms.expires_at + KEPT]
+        """Forget what has long expired. Returns how many proposals.
+
+        One that cannot be opened is kept; `StoreDamagedError` names it when all else is done.
+        """
+        proposals, unreadable = self._store.read()
+        due = [each for each in proposals if self._clock.now() > each.terms.expires_at + KEPT]
         for proposal in due:
             self._store.remove(proposal.proposal_id)
+        self._store.tell(unreadable)
         return len(due)
 
     def _carried_out(self, proposal: Proposal, epoch: int) -> Proposal:

@@ -98,7 +98,8 @@ class Resealer:
             resealed = self._with_segments_anew(staging, manifest) if staging.state == STAGED else staging
             # A publication that has read the staging before may be about to name the segments that are replaced.
             for info in _under(self._retired, staging.segments()):
-                self._store.stagings.note(info.segment_id, PendingNote(self._clock.now(), segment=info))
+                note = PendingNote(self._clock.now(), segment=info, staging_id=staging.staging_id)
+                self._store.stagings.note(info.segment_id, note)
             done += _put_back(self._store.stagings.change, staging.staging_id, staging, resealed)
         for proposal in self._store.proposals.under(self._retired):
             done += _put_back(self._store.proposals.change, proposal.proposal_id, proposal, proposal)
@@ -114,7 +115,7 @@ class Resealer:
         return len(found)
 
     def _with_segments_anew(self, staging: Staging, manifest: Manifest) -> Staging:
-        mapping = self._rewritten(_under(self._retired, staging.segments()), manifest)
+        mapping = self._rewritten(_under(self._retired, staging.segments()), manifest, staging.staging_id)
         changes = tuple(
             change if change.segment is None else msgspec.structs.replace(change, segment=_new(change.segment, mapping))
             for change in staging.changes
@@ -132,12 +133,14 @@ class Resealer:
             rows += info.rows
         return part
 
-    def _rewritten(self, infos: Sequence[SegmentInfo], manifest: Manifest) -> dict[str, SegmentInfo]:
-        """New segments with the rows of old ones, by the ids of these."""
+    def _rewritten(
+        self, infos: Sequence[SegmentInfo], manifest: Manifest, staging_id: str = ""
+    ) -> dict[str, SegmentInfo]:
+        """New segments with the rows of old ones, by the ids of these; of a staging unless its id is empty."""
         mapping = {}
         for info in infos:
             rows = self._store.segments.open(info).rows(manifest.placement)
-            written = write_segment(self._store, self._clock, RowsChange(rows.kind, rows, replace=True))
+            written = write_segment(self._store, self._clock, RowsChange(rows.kind, rows, replace=True), staging_id)
             self._store.segments.open(written).verify()
             mapping[info.segment_id] = written
         return mapping

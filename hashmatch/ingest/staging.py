@@ -109,7 +109,7 @@ class Stager:
                 ErrorReason.DELIVERY_DIGEST_MISMATCH, "the delivery's bytes do not have the SHA-256 that was stated"
             )
         staging_id = "" if header.validate_only else secrets.token_hex(8)
-        written = () if header.validate_only else tuple(self._write(change) for change in changes.rows)
+        written = () if header.validate_only else tuple(self._write(change, staging_id) for change in changes.rows)
         staging = Staging(
             staging_id=staging_id,
             list_id=header.list_id,
@@ -199,10 +199,10 @@ class Stager:
         )
         return report, changes, size
 
-    def _write(self, change: RowsChange) -> KindChange:
+    def _write(self, change: RowsChange, staging_id: str) -> KindChange:
         if change.rows is None:
             return KindChange(change.kind, None, replace=True)
-        return KindChange(change.kind, write_segment(self._store, self._clock, change), change.replace)
+        return KindChange(change.kind, write_segment(self._store, self._clock, change, staging_id), change.replace)
 
 
 def check_nature_of(format_name: str, definition: ListDefinition) -> None:
@@ -239,12 +239,12 @@ def _options(header: DeliveryHeader, definition: ListDefinition) -> ParserOption
     )
 
 
-def write_segment(store: Store, clock: Clock, change: RowsChange) -> SegmentInfo:
-    """Write the rows of a change as a segment that nothing refers to yet."""
+def write_segment(store: Store, clock: Clock, change: RowsChange, staging_id: str = "") -> SegmentInfo:
+    """Write the rows of a change as a segment that nothing refers to yet, for a staging unless that is empty."""
     assert change.rows is not None
 
     def note(info: SegmentInfo) -> None:
-        store.stagings.note(info.segment_id, PendingNote(clock.now(), segment=info))
+        store.stagings.note(info.segment_id, PendingNote(clock.now(), segment=info, staging_id=staging_id))
 
     return store.segments.write(change.rows, note_pending=note)
 
@@ -253,7 +253,7 @@ def write_suppressions(store: Store, clock: Clock, suppressions: Iterable[Suppre
     """Write a version of the suppressions that nothing refers to yet."""
 
     def note(info: SuppressionsInfo) -> None:
-        store.stagings.note(info.blob_id, PendingNote(clock.now(), suppressions=info))
+        store.stagings.note(info.blob_id, PendingNote(clock.now(), suppressions=info, staging_id=""))
 
     return store.suppressions.write(suppressions, note_pending=note)
 

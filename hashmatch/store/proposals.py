@@ -10,7 +10,7 @@ from hashmatch.model.approvals import ApprovalRecord, ApprovalTerms
 from hashmatch.model.errors import ErrorReason
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
-from hashmatch.store.sealed_records import SealedRecords
+from hashmatch.store.sealed_records import Read, SealedRecords
 from hashmatch.trust.sealing import SealingKey
 
 OPEN = "open"
@@ -61,12 +61,22 @@ class ProposalStore:
         """Put what `change` makes of a proposal in its place; see `SealedRecords.change`."""
         return self._records.change(proposal_id, change)
 
+    def read(self) -> Read[Proposal]:
+        """Every proposal that can be opened, oldest first, and the ids of the others."""
+        found = self._records.read()
+        found.records.sort(key=lambda proposal: (proposal.proposed_at, proposal.proposal_id))
+        return found
+
     def all(self) -> list[Proposal]:
-        """Every proposal, oldest first. Raises `StoreDamagedError`."""
-        return sorted(self._records.all(), key=lambda proposal: (proposal.proposed_at, proposal.proposal_id))
+        """Every proposal that can be opened, oldest first."""
+        return self.read().records
+
+    def tell(self, unreadable: Collection[str]) -> None:
+        """Raise `StoreDamagedError` that names proposals which cannot be opened, if there are any."""
+        self._records.tell(unreadable)
 
     def under(self, key_ids: Collection[str]) -> list[Proposal]:
-        """Those that are sealed under one of these keys. Raises `StoreDamagedError`."""
+        """Those that are sealed under one of these keys, and can be opened."""
         return self._records.under(key_ids)
 
     def remove(self, proposal_id: str) -> None:

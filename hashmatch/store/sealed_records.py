@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Generic, TypeVar
+import contextlib
+from collections.abc import Callable, Collection
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,6 +17,16 @@ from hashmatch.trust.sealing import SealingError, SealingKey
 T = TypeVar("T")
 
 _ATTEMPTS = 20
+
+
+class Read(NamedTuple, Generic[T]):
+    """The `records` that open, and the ids of those that do not: spoilt, or sealed under a key that is not here.
+
+    Which of the two nobody can tell, so that what cannot be opened is never taken for lost.
+    """
+
+    records: list[T]
+    unreadable: list[str]
 
 
 class SealedRecords(Generic[T]):
@@ -71,20 +82,38 @@ class SealedRecords(Generic[T]):
             ErrorReason.CONFLICT, f"others kept changing the {self._what} at the same time; try again", retry_after=1.0
         )
 
+    def read(self) -> Read[T]:
+        """Every record: one that cannot be opened keeps nobody from the others."""
+        found: Read[T] = Read([], [])
+        for field, sealed in self._connection.hash_all(self._key).items():
+            try:
+                found.records.append(self._open(field.decode(), sealed))
+            except (StoreDamagedError, UnicodeDecodeError):
+                found.unreadable.append(field.decode("utf-8", "backslashreplace"))
+        found.unreadable.sort()
+        return found
+
     def all(self) -> list[T]:
-        """Every record. Raises `StoreDamagedError`."""
-        return [self._open(record_id, sealed) for record_id, sealed in self._everything()]
+        """Every record that can be opened."""
+        return self.read().records
 
     def under(self, key_ids: Collection[str]) -> list[T]:
-        """Those that are sealed under one of these keys. Raises `StoreDamagedError`."""
-        try:
-            return [
-                self._open(record_id, sealed)
-                for record_id, sealed in self._everything()
-                if self._sealer.key_of(sealed, record_id.encode()) in key_ids
-            ]
-        except SealingError as error:
-            raise self._damaged() from error
+        """Those that are sealed under one of these keys, and can be opened."""
+        found = []
+        for field, sealed in self._connection.hash_all(self._key).items():
+            with contextlib.suppress(StoreDamagedError, SealingError, UnicodeDecodeError):
+                record_id = field.decode()
+                if self._sealer.key_of(sealed, record_id.encode()) in key_ids:
+                    found.append(self._open(record_id, sealed))
+        return found
+
+    def tell(self, unreadable: Collection[str]) -> None:
+        """Raise `StoreDamagedError` that names what cannot be opened, if there is anything."""
+        if unreadable:
+            raise StoreDamagedError(
+                f"cannot be opened here, and is kept: {self._what} {', '.join(unreadable)}; it is spoilt, or sealed "
+                "under a key that is none of sealing.key_file, next_key_file and old_key_files here"
+            )
 
     def remove(self, record_id: str) -> None:
         """Forget a record."""
@@ -95,13 +124,6 @@ class SealedRecords(Generic[T]):
         if sealed is None:
             raise HashmatchError(self._unknown, f"there is no such {self._what}")
         return sealed
-
-    def _everything(self) -> Iterator[tuple[str, bytes]]:
-        for field, sealed in self._connection.hash_all(self._key).items():
-            try:
-                yield field.decode(), sealed
-            except UnicodeDecodeError as error:
-                raise self._damaged() from error
 
     def _sealed(self, record_id: str, record: T) -> bytes:
         return self._sealer.seal_with_random_nonce(msgspec.msgpack.encode(record), record_id.encode())

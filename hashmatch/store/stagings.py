@@ -15,7 +15,7 @@ from hashmatch.model.vetting import DeliveryMode, VettingReport
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
 from hashmatch.store.manifest import SuppressionsInfo
-from hashmatch.store.sealed_records import SealedRecords
+from hashmatch.store.sealed_records import Read, SealedRecords
 from hashmatch.store.segments import SegmentInfo, StoreDamagedError
 from hashmatch.trust.sealing import SealingKey
 
@@ -80,11 +80,16 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingNote(msgspec.Struct, frozen=True):
-    """Something that nothing refers to yet, or any longer: it is deleted later unless something does by then."""
+    """Something that nothing refers to yet, or any longer: it is deleted later unless something does by then.
+
+    `staging_id` is the staging that it was written for, so that it stays where that cannot be opened: empty for none,
+    None in notes from before it was stated.
+    """
 
     noted_at: float
     segment: SegmentInfo | None = None
     suppressions: SuppressionsInfo | None = None
+    staging_id: str | None = None
 
 
 _NOTE_READER = msgspec.msgpack.Decoder(PendingNote)
@@ -119,12 +124,22 @@ class StagingStore:
         """Put what `change` makes of a staging in its place; see `SealedRecords.change`."""
         return self._records.change(staging_id, change)
 
+    def read(self) -> Read[Staging]:
+        """Every staging that can be opened, oldest first, and the ids of the others."""
+        found = self._records.read()
+        found.records.sort(key=lambda staging: (staging.staged_at, staging.staging_id))
+        return found
+
     def all(self) -> list[Staging]:
-        """Every staging, oldest first. Raises `StoreDamagedError`."""
-        return sorted(self._records.all(), key=lambda staging: (staging.staged_at, staging.staging_id))
+        """Every staging that can be opened, oldest first."""
+        return self.read().records
+
+    def tell(self, unreadable: Collection[str]) -> None:
+        """Raise `StoreDamagedError` that names stagings which cannot be opened, if there are any."""
+        self._records.tell(unreadable)
 
     def under(self, key_ids: Collection[str]) -> list[Staging]:
-        """Those that are sealed under one of these keys. Raises `StoreDamagedError`."""
+        """Those that are sealed under one of these keys, and can be opened."""
         return self._records.under(key_ids)
 
     def remove(self, staging_id: str) -> None:

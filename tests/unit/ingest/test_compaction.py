@@ -12,8 +12,10 @@ from hashmatch.ingest.compaction import GRACE_SECONDS, Collector, Compactor
 from hashmatch.ingest.suppressor import Suppressor
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.vetting import DeliveryMode
-from hashmatch.store.segments import SegmentInfo
+from hashmatch.store.segments import SegmentInfo, StoreDamagedError
+from hashmatch.store.stagings import PendingNote
 from hashmatch.store.store import Store
+from hashmatch.trust.sealing import KEY_SIZE, SealingKey
 from tests.support.clock import ManualClock
 from tests.support.office import ACTOR, Office, row
 
@@ -202,6 +204,54 @@ def test_a_discarded_staging_leaves_nothing(
     assert not valkey.hexists("hashmatch:stagings", staging.staging_id)
 
 
+@pytest.mark.parametrize("harm", ["spoilt", "under another key"])
+def test_a_staging_that_cannot_be_opened_holds_up_nothing_and_loses_nothing(
+    office: Office,
+    collector: Collector,
+    clock: ManualClock,
+    store: Store,
+    valkey: redis.Redis,
+    harm: str,
+):
+    """A key that is not here may be on another server: what is staged under it can still be published there."""
+    staging = office.stage(rows([450]), mode=DeliveryMode.INCREMENTAL)
+    dropped = office.stage(rows([451]), mode=DeliveryMode.INCREMENTAL)
+    office.publisher.discard(dropped.staging_id, ACTOR)
+    sound = valkey.hget(store.keys.stagings, staging.staging_id)
+    assert sound is not None
+    if harm == "spoilt":
+        valkey.hset(store.keys.stagings, staging.staging_id, sound[:-1] + bytes([sound[-1] ^ 1]))
+    else:
+        Store(store.connection, SealingKey(bytes(KEY_SIZE))).stagings.put(staging)
+    assert office.publisher.stagings() == []
+    for _ in range(2):
+        clock.advance(GRACE_SECONDS + 1)
+        with pytest.raises(StoreDamagedError, match=staging.staging_id):
+            collector.collect()
+    assert not valkey.hexists(store.keys.stagings, dropped.staging_id)
+    assert not any(map(store.segments.is_whole, dropped.segments()))
+    assert all(map(store.segments.is_whole, staging.segments()))
+    valkey.hset(store.keys.stagings, staging.staging_id, sound)
+    office.publish(staging)
+    assert 450 in answers(office)[0]
+
+
+def test_notes_from_before_stagings_were_named_in_them_are_kept_while_one_cannot_be_opened(
+    office: Office, collector: Collector, clock: ManualClock, store: Store, valkey: redis.Redis
+):
+    staging = office.stage(rows([450]), mode=DeliveryMode.INCREMENTAL)
+    for info in staging.segments():
+        store.stagings.note(info.segment_id, PendingNote(clock.now(), segment=info))
+    valkey.hset(store.keys.stagings, staging.staging_id, b"spoilt")
+    clock.advance(GRACE_SECONDS + 1)
+    with pytest.raises(StoreDamagedError):
+        collector.collect()
+    assert all(map(store.segments.is_whole, staging.segments()))
+    valkey.hdel(store.keys.stagings, staging.staging_id)
+    collector.collect()
+    assert not any(map(store.segments.is_whole, staging.segments()))
+
+
 def test_what_a_dead_writer_left_is_deleted(
     office: Office, collector: Collector, clock: ManualClock, store: Store, monkeypatch: pytest.MonkeyPatch, block_keys
 ):
@@ -222,7 +272,7 @@ def test_a_publication_while_the_collector_runs_loses_nothing(
     office: Office, collector: Collector, clock: ManualClock, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever the collector reads first, between two of its reads a staging becomes what is served."""
-    for name, part in (("load", store.manifests), ("all", store.stagings), ("notes", store.stagings)):
+    for name, part in (("load", store.manifests), ("read", store.stagings), ("notes", store.stagings)):
         staging = office.stage(rows([450], name), mode=DeliveryMode.INCREMENTAL)
         office.approve(staging)
         clock.advance(GRACE_SECONDS + 1)
