@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from hashmatch.columns.rows import overlay
 from hashmatch.ingest.changes import RowsChange
 from hashmatch.ingest.publisher import Publisher
-from hashmatch.ingest.staging import write_segment
+from hashmatch.ingest.staging import is_outdated, write_segment
 from hashmatch.model.clock import Clock
 from hashmatch.store.manifest import Manifest
 from hashmatch.store.segments import SegmentInfo, StoreDamagedError
-from hashmatch.store.stagings import STAGED, Staging
+from hashmatch.store.stagings import STAGED
 from hashmatch.store.store import Store
 
 # A chain is folded when it has this many deltas. Deltas are folded among themselves as long as they are small, so that
@@ -103,7 +103,7 @@ class Collector:
             referred.add(sealed.manifest.suppressions.blob_id)
         staged: set[str] = set()
         for staging in stagings:
-            if staging.state == STAGED and not _is_outdated(staging, sealed.manifest):
+            if staging.state == STAGED and not is_outdated(staging, sealed.manifest):
                 staged.update(info.segment_id for info in staging.segments())
             elif now - staging.staged_at > self._grace:
                 self._store.stagings.remove(staging.staging_id)
@@ -126,9 +126,3 @@ class Collector:
             self._store.stagings.remove_note(identifier, note)
         self._store.stagings.tell(unreadable)
         return deleted
-
-
-def _is_outdated(staging: Staging, manifest: Manifest) -> bool:
-    """Whether the list has moved on, so that the staging can never be published."""
-    state = manifest.lists.get(staging.list_id)
-    return state is None or state.last_number != staging.base_number

@@ -99,7 +99,7 @@ class Stager:
         state = manifest.state(header.list_id)
         if header.base_number not in (None, state.last_number):
             raise HashmatchError(ErrorReason.STAGING_OUTDATED, "the list has changed since its feed began to read")
-        earlier = self._staged_before(header)
+        earlier = _staged_before(header, self._store.stagings.all()) if header.request_id else None
         if earlier is not None:
             return earlier
         digest = hashlib.sha256()
@@ -137,7 +137,10 @@ class Stager:
         return staging
 
     def check(self, header: DeliveryHeader) -> Manifest:
-        """Refuse what can be refused before the delivery is read; returns the manifest. Raises like `stage`."""
+        """Refuse what can be refused before the delivery is read; returns the manifest. Raises like `stage`.
+
+        Deliveries that are read at the same moment do not see each other: a few more may come to wait than may.
+        """
         header.validate(self._clock.now(), self._policy)
         sealed = self._store.manifests.load()
         if sealed is None:
@@ -145,18 +148,27 @@ class Stager:
         definition = sealed.manifest.state(header.list_id).definition
         check_nature_of(header.format, definition)
         open_parser(header.format, _options(header, definition))
+        self._check_room(header, sealed.manifest)
         return sealed.manifest
 
-    def _staged_before(self, header: DeliveryHeader) -> Staging | None:
-        if not header.request_id or header.validate_only:
-            return None
-        for staging in self._store.stagings.all():
-            if (staging.request_id, staging.staged_by) != (header.request_id, header.staged_by):
-                continue
-            if staging.list_id != header.list_id or header.delivery_sha256 not in (b"", staging.delivery_sha256):
-                raise invalid_field("header.request_id", "was used for another delivery before")
-            return staging
-        return None
+    def _check_room(self, header: DeliveryHeader, manifest: Manifest) -> None:
+        """Raise `HashmatchError` STAGINGS_FULL if as many stagings wait as may. A repeated request takes no place."""
+        if header.validate_only:
+            return
+        stagings = self._store.stagings.all()
+        waiting = [each for each in stagings if each.state == STAGED and not is_outdated(each, manifest)]
+        of_list = sum(each.list_id == header.list_id for each in waiting)
+        limits = (
+            (of_list, self._policy.maximum_open_stagings_of_list, f"the list {header.list_id} has"),
+            (len(waiting), self._policy.maximum_open_stagings, "all lists together have"),
+        )
+        for (count, maximum, whose), metadata in zip(limits, ({"list_id": header.list_id}, {}), strict=True):
+            if count >= maximum and _staged_before(header, stagings) is None:
+                raise HashmatchError(
+                    ErrorReason.STAGINGS_FULL,
+                    f"{whose} {count} staged generations that wait: publish or discard some first",
+                    metadata={**metadata, "open": str(count), "maximum": str(maximum)},
+                )
 
     def _vet(
         self,
@@ -203,6 +215,25 @@ class Stager:
         if change.rows is None:
             return KindChange(change.kind, None, replace=True)
         return KindChange(change.kind, write_segment(self._store, self._clock, change, staging_id), change.replace)
+
+
+def is_outdated(staging: Staging, manifest: Manifest) -> bool:
+    """Whether the list has moved on, so that the staging can never be published."""
+    state = manifest.lists.get(staging.list_id)
+    return state is None or state.last_number != staging.base_number
+
+
+def _staged_before(header: DeliveryHeader, stagings: Iterable[Staging]) -> Staging | None:
+    """What the same request has staged already."""
+    if not header.request_id or header.validate_only:
+        return None
+    for staging in stagings:
+        if (staging.request_id, staging.staged_by) != (header.request_id, header.staged_by):
+            continue
+        if staging.list_id != header.list_id or header.delivery_sha256 not in (b"", staging.delivery_sha256):
+            raise invalid_field("header.request_id", "was used for another delivery before")
+        return staging
+    return None
 
 
 def check_nature_of(format_name: str, definition: ListDefinition) -> None:

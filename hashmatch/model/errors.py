@@ -66,6 +66,7 @@ class ErrorReason(enum.StrEnum):
     AUDIT_UNAVAILABLE = enum.auto()
     NO_RECEIPTS = enum.auto()
     DELIVERY_INCOMPLETE = enum.auto()
+    STAGINGS_FULL = enum.auto()
 
 
 class HashmatchError(Exception):

@@ -93,7 +93,7 @@ class VettingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     `signatures_required` says whether approvals must be signed by enrolled approvers, and all acts need them.
     The fractions of added and removed hashes are of what the list has now. `maximum_disputed_fraction` is of the hashes
     that other lists say something comparable of, `maximum_near_duplicate_fraction` of the PDQ codes in the delivery,
-    `maximum_superseded_fraction` of the fingerprints that were read.
+    `maximum_superseded_fraction` of the fingerprints that were read. `maximum_open_stagings` are of all lists together.
     """
 
     approvals_required: int = 2
@@ -107,5 +107,7 @@ class VettingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     maximum_returned_entries: int = 0
     maximum_disputed_fraction: float = 0.5
     maximum_near_duplicate_fraction: float = 0.5
+    maximum_open_stagings: int = 500
+    maximum_open_stagings_of_list: int = 50
     retained_generations: int = 3
     clock_skew_seconds: float = 300.0

@@ -80,6 +80,26 @@ class VettingSection(Section, frozen=True, kw_only=True):
     maximum_delivery_bytes: Annotated[
         int, Meta(ge=1, le=1 << 40, description="The largest delivery that is taken in.")
     ] = 8 * GIB
+    maximum_open_stagings: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="How many staged generations of all lists may wait to be published or discarded.",
+        ),
+    ] = 500
+    maximum_open_stagings_of_list: Annotated[
+        int, Meta(ge=1, le=100_000, description="How many of one list may wait.")
+    ] = 50
+    discard_stagings_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="After how many days a staged generation that nobody published is discarded, as an act of "
+            "`system:expiry`. 0: never.",
+        ),
+    ] = 30
     retained_generations: Annotated[
         int, Meta(ge=1, le=100, description="How many earlier generations of a list stay for a roll back.")
     ] = 3

@@ -24,6 +24,7 @@ from hashmatch.index.sharing import Pieces
 from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.approvers import Approvers
 from hashmatch.ingest.compaction import Collector, Compactor
+from hashmatch.ingest.expiring import StagingExpiry
 from hashmatch.ingest.policies import Policies
 from hashmatch.ingest.proposals import Proposals
 from hashmatch.ingest.publisher import Publisher
@@ -371,6 +372,8 @@ class Runner:
             maximum_returned_entries=vetting.maximum_returned_entries,
             maximum_disputed_fraction=vetting.maximum_disputed_fraction,
             maximum_near_duplicate_fraction=vetting.maximum_near_duplicate_fraction,
+            maximum_open_stagings=vetting.maximum_open_stagings,
+            maximum_open_stagings_of_list=vetting.maximum_open_stagings_of_list,
             retained_generations=vetting.retained_generations,
             clock_skew_seconds=vetting.clock_skew_seconds,
         )
@@ -410,6 +413,7 @@ class Runner:
             Compactor(store, self._clock, publisher),
             Resealer(acts),
             self.metrics.under_old_keys,
+            StagingExpiry(store, self._clock, publisher, maximum_days=vetting.discard_stagings_days),
             Collector(store, self._clock),
             Restorer(store, floor, store.archive, self._clock) if store.archive is not None else None,
             following,

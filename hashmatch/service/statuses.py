@@ -41,6 +41,7 @@ _CODE: Final = {
     ErrorReason.GENERATION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.FEED_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorReason.STAGING_OUTDATED: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorReason.STAGINGS_FULL: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorReason.STAGING_CLOSED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorReason.GATE_NOT_MET: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorReason.APPROVALS_MISSING: grpc.StatusCode.FAILED_PRECONDITION,

@@ -14,6 +14,7 @@ from prometheus_client import Gauge
 from hashmatch.index.refresher import Look, Outcome, Served, SnapshotFollower
 from hashmatch.ingest.acts import Acts
 from hashmatch.ingest.compaction import Collector, Compactor
+from hashmatch.ingest.expiring import StagingExpiry
 from hashmatch.ingest.proposals import Proposals
 from hashmatch.ingest.resealing import Resealer, left_under_old_keys
 from hashmatch.ingest.restoring import Restorer
@@ -301,6 +302,7 @@ class Maintenance:
         compactor: Compactor,
         resealer: Resealer,
         under_old_keys: Gauge,
+        expiry: StagingExpiry,
         collector: Collector,
         restorer: Restorer | None,
         following: Following,
@@ -311,6 +313,7 @@ class Maintenance:
         self._compactor = compactor
         self._resealer = resealer
         self._under_old_keys = under_old_keys
+        self._expiry = expiry
         self._collector = collector
         self._restorer = restorer
         self._following = following
@@ -333,6 +336,7 @@ class Maintenance:
                 await self._do("renew", lambda: int(self._acts.renew()))
                 await self._do("compact", self._compactor.compact)
                 await self._do("reseal", self._reseal)
+                await self._do("expire", self._expiry.expire)
                 await self._do("collect", self._collector.collect)
                 await self._do("forget", self._proposals.forget)
 

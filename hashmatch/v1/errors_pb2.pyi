@@ -136,6 +136,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the caller asked for a receipt, and this server gives none."""
     ERROR_REASON_DELIVERY_INCOMPLETE: _ErrorReason.ValueType  # 53
     """INVALID_ARGUMENT: the stream ended without an end, and the header has no SHA-256: the delivery may have been cut off."""
+    ERROR_REASON_STAGINGS_FULL: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: as many staged generations wait as may, of this list or of all: publish or discard some first.
+    metadata has how many are `open`, the `maximum`, and, if it is that of a list, `list_id`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons in google.rpc.ErrorInfo of a failed call, under the domain "hashmatch". The reason string is the name
@@ -256,4 +260,8 @@ ERROR_REASON_NO_RECEIPTS: ErrorReason.ValueType  # 52
 """FAILED_PRECONDITION: the caller asked for a receipt, and this server gives none."""
 ERROR_REASON_DELIVERY_INCOMPLETE: ErrorReason.ValueType  # 53
 """INVALID_ARGUMENT: the stream ended without an end, and the header has no SHA-256: the delivery may have been cut off."""
+ERROR_REASON_STAGINGS_FULL: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: as many staged generations wait as may, of this list or of all: publish or discard some first.
+metadata has how many are `open`, the `maximum`, and, if it is that of a list, `list_id`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
