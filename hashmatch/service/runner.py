@@ -32,6 +32,7 @@ from hashmatch.ingest.resealing import Resealer
 from hashmatch.ingest.restoring import Restorer
 from hashmatch.ingest.staging import Stager
 from hashmatch.ingest.suppressor import Suppressor
+from hashmatch.ingest.sweeping import ArchiveSweeper
 from hashmatch.ingest.worker import StoreAccess
 from hashmatch.model.clock import Clock, SystemClock
 from hashmatch.model.vetting import VettingPolicy
@@ -416,6 +417,7 @@ class Runner:
             StagingExpiry(store, self._clock, publisher, maximum_days=vetting.discard_stagings_days),
             Collector(store, self._clock),
             Restorer(store, floor, store.archive, self._clock) if store.archive is not None else None,
+            ArchiveSweeper(store, floor, store.archive, self._clock) if store.archive is not None else None,
             following,
         )
         self._background.run(maintenance.run())

@@ -18,6 +18,7 @@ from hashmatch.ingest.expiring import StagingExpiry
 from hashmatch.ingest.proposals import Proposals
 from hashmatch.ingest.resealing import Resealer, left_under_old_keys
 from hashmatch.ingest.restoring import Restorer
+from hashmatch.ingest.sweeping import ArchiveSweeper
 from hashmatch.model.algorithms import Algorithm
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import HashmatchError
@@ -305,6 +306,7 @@ class Maintenance:
         expiry: StagingExpiry,
         collector: Collector,
         restorer: Restorer | None,
+        sweeper: ArchiveSweeper | None,
         following: Following,
     ) -> None:
         self._acts = acts
@@ -316,6 +318,7 @@ class Maintenance:
         self._expiry = expiry
         self._collector = collector
         self._restorer = restorer
+        self._sweeper = sweeper
         self._following = following
         self._logger = get_logger("maintenance")
 
@@ -338,6 +341,8 @@ class Maintenance:
                 await self._do("reseal", self._reseal)
                 await self._do("expire", self._expiry.expire)
                 await self._do("collect", self._collector.collect)
+                if self._sweeper is not None:
+                    await self._do("sweep", self._sweeper.sweep)
                 await self._do("forget", self._proposals.forget)
 
     def _reseal(self) -> int:

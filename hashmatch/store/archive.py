@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from hashmatch.store.connection import Connection
 
 _RECORD = struct.Struct(">HI")
 _VALUES_PER_COMMAND = 1_024
+_WHOLE, _UNFINISHED = ".sealed", ".partial"
+_IDENTIFIER = re.compile("[0-9a-f]{16}")
 
 # Those of some keys with their sealed values that belong to what is restored, and verify as it.
 Sound = Callable[[Mapping[bytes, bytes]], Mapping[bytes, bytes]]
@@ -67,6 +70,35 @@ class Archive:
                 "not verify, and were not restored"
             )
 
+    def identifiers(self) -> set[str]:
+        """The ids of all whole files. Raises `ArchiveError`."""
+        return {file.stem for file in self._files(_WHOLE)}
+
+    def delete_unfinished(self, before: float) -> int:
+        """Delete what was begun, and last written to before a time in seconds since 1970. Returns how many files.
+
+        Raises `ArchiveError`.
+        """
+        deleted = 0
+        for file in self._files(_UNFINISHED):
+            try:
+                if file.stat().st_mtime < before:
+                    file.unlink()
+                    deleted += 1
+            except FileNotFoundError:
+                continue  # finished just now
+            except OSError as error:
+                raise ArchiveError(f"{file} cannot be deleted: {error.strerror}") from error
+        return deleted
+
+    def _files(self, suffix: str) -> list[Path]:
+        """The files of ours that end so."""
+        try:
+            found = list(self._directory.iterdir())
+        except OSError as error:
+            raise ArchiveError(f"cannot read {self._directory}: {error.strerror}") from error
+        return [file for file in found if file.suffix == suffix and _IDENTIFIER.fullmatch(file.stem)]
+
     def delete(self, identifier: str) -> None:
         """Delete a file, if there is one. Raises `ArchiveError`."""
         try:
@@ -75,7 +107,7 @@ class Archive:
             raise ArchiveError(f"the archive of {identifier} cannot be deleted: {error.strerror}") from error
 
     def _path(self, identifier: str) -> Path:
-        return self._directory / f"{identifier}.sealed"
+        return self._directory / f"{identifier}{_WHOLE}"
 
     def _batches(self, identifier: str) -> Iterator[dict[bytes, bytes]]:
         """What a file holds, as many values at once as one command takes.
@@ -114,7 +146,7 @@ class ArchiveWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._scratch = path.with_suffix(".partial")
+        self._scratch = path.with_suffix(_UNFINISHED)
         try:
             self._file: BinaryIO = self._scratch.open("wb", buffering=1 << 20)
         except OSError as error:
