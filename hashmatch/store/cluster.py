@@ -21,13 +21,15 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MasterDownError, MovedError, TryAgainError
 from redis.retry import Retry
 
-from hashmatch.store.topology import AWAY_SECONDS, FAILURES, Script, Topology
+from hashmatch.store.topology import AWAY_SECONDS, FAILURES, Script, Topology, settle
 from hashmatch.store.urls import StoreUrl
 
 # After a failure the library looks at the cluster anew and tries again, so often.
 _RETRIES = 2
 # How often commands are sent to the servers as they are known, before the library has those that are left.
 _ROUNDS = 2
+# Some key among so many lies in any slot, but for one in ten thousand: enough for a primary that has a single one.
+_MARKS_TRIED = 10 * 16_384
 
 _AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
 _REDIRECTED = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError)
@@ -85,13 +87,13 @@ class Cluster(Topology):
 
         return run
 
-    def wait_for_disk(self, milliseconds: int) -> None:
+    def wait_for_disk(self, mark: bytes, milliseconds: int) -> None:
         """Wait so long, on each primary, for what was written to be in the append-only file, and on a replica."""
-        replicated = {owners[0].name for owners in self._cluster.nodes_manager.slots_cache.values() if len(owners) > 1}
-        for name, run in self.servers():
-            run("WAITAOF", 1, 0, milliseconds)
-            if name in replicated:
-                run("WAIT", 1, milliseconds)
+        slots = self._cluster.nodes_manager.slots_cache
+        replicated = {owners[0].name for owners in slots.values() if len(owners) > 1}
+        for node, key in marks(slots, mark):
+            server = self._cluster.get_redis_connection(node)
+            settle(server, key, milliseconds, on_replica=node.name in replicated)
 
     def eviction_policies(self) -> Iterable[bytes | str | None]:
         """The `maxmemory-policy` of every primary."""
@@ -195,6 +197,23 @@ class Cluster(Topology):
                 self._cluster.nodes_manager.initialize()
         finally:
             self._looking.release()
+
+
+def marks(owners: Mapping[int, Sequence[ClusterNode]], mark: bytes) -> list[tuple[ClusterNode, bytes]]:
+    """Every primary that has slots, with a key in one of them that begins with `mark`.
+
+    `owners` are the nodes that have a slot, by its number, the primary first.
+    """
+    wanted: dict[str, ClusterNode] = {nodes[0].name: nodes[0] for nodes in owners.values() if nodes}
+    found = []
+    for number in range(_MARKS_TRIED):
+        if not wanted:
+            break
+        key = b"%b:%d" % (mark, number)
+        node = _primary(owners.get(key_slot(key), ()))
+        if node is not None and wanted.pop(node.name, None) is not None:
+            found.append((node, key))
+    return found
 
 
 class _Exchange(contextlib.AbstractContextManager["_Exchange"]):

@@ -233,16 +233,17 @@ class Connection:
     def _asked(self, run: Callable[..., Any], *command: str | bytes) -> Any:
         return self._run(lambda: run(*command))
 
-    def wait_for_disk(self) -> None:
-        """Wait until what was written is in the append-only file, where the store keeps one (WAITAOF, Redis 7.2)."""
+    def wait_for_disk(self, mark: bytes) -> None:
+        """Wait until what was written is in the append-only file, where the store keeps one (WAITAOF, Redis 7.2).
+
+        Whichever connection wrote it: `mark` is a key, or the beginning of some, that is written and deleted for that.
+        """
         try:
-            self._topology.wait_for_disk(_DISK_MILLISECONDS)
-        except redis.ResponseError:
-            return  # no append-only file, or an older server: its durability is what its operator chose
+            self._topology.wait_for_disk(mark, _DISK_MILLISECONDS)
         except _UNREADABLE as error:
             raise self._out_of_step() from error
         except FAILURES as error:
-            raise StoreUnavailableError(_describe(error)) from error
+            raise _failure(error) from error
 
     def check_settings(self) -> None:
         """Raise `StoreMisconfiguredError` if the store evicts keys.

@@ -17,6 +17,8 @@ class Keys:
         self.feedback = self._prefix + b":feedback"
         self.floods = self._prefix + b":floods"
         self.damaged = self._prefix + b":damaged"
+        # What is written, and deleted at once, by whoever waits for the disk; of a cluster the names begin so.
+        self.mark = self._prefix + b":mark"
 
     def block_prefix(self, segment_id: str) -> bytes:
         """What the keys of a segment's blocks begin with; the block's number in decimal follows."""

@@ -222,6 +222,7 @@ class ManifestStore:
         self._connection = connection
         self._key = keys.manifest
         self._channel = keys.changed
+        self._mark = keys.mark
         self._sealing_key = sealing_key
 
     def header(self) -> ManifestHeader | None:
@@ -274,7 +275,7 @@ class ManifestStore:
             raise ManifestConflictError("the manifest was changed by somebody else")
         # It is in effect: whatever fails from here on must not be told as if it were not. Servers look by themselves.
         with contextlib.suppress(StoreUnavailableError):
-            self._connection.wait_for_disk()
+            self._connection.wait_for_disk(self._mark)
         with contextlib.suppress(StoreUnavailableError):
             self._connection.publish(self._channel, b"")
 

@@ -69,9 +69,9 @@ class Topology:
         listener.subscribe(channel)
         return listener
 
-    def wait_for_disk(self, milliseconds: int) -> None:
-        """Wait so long for what was written to be in the append-only file."""
-        self.client.execute_command("WAITAOF", 1, 0, milliseconds)
+    def wait_for_disk(self, mark: bytes, milliseconds: int) -> None:
+        """Wait so long for what anybody has written until now to be in the append-only file; see `settle`."""
+        settle(self.client, mark, milliseconds, on_replica=False)
 
     def eviction_policies(self) -> Iterable[bytes | str | None]:
         """The `maxmemory-policy` of every server that takes writes."""
@@ -89,6 +89,26 @@ class Topology:
         """Close for good."""
         self.client.close()
         self.disconnect()
+
+
+def settle(server: redis.Redis, mark: bytes, milliseconds: int, *, on_replica: bool) -> None:
+    """Wait so long, on one server, for what it was told until now to be in its append-only file, or on a replica too.
+
+    WAITAOF and WAIT are about the writes of the connection that asks, and a pool hands out any. So the one that asks
+    writes first, under the key `mark`, and deletes that again: what comes before it in the server's one order of writes
+    is there when it is. A server without an append-only file, or too old to be asked, is as durable as its operator
+    chose.
+    """
+    with server.pipeline(transaction=False) as commands:
+        commands.set(mark, b"")
+        commands.delete(mark)
+        commands.execute_command("WAITAOF", 1, 0, milliseconds)
+        if on_replica:
+            commands.execute_command("WAIT", 1, milliseconds)
+        written, deleted, *_ = commands.execute(raise_on_error=False)
+    for reply in (written, deleted):
+        if isinstance(reply, Exception):
+            raise reply
 
 
 def connection_settings(
@@ -168,11 +188,9 @@ class BehindSentinels(Topology):
         # A replica may lack what the primary has: that something is missing, only a primary can say.
         return values if None not in values else super().get_many(keys)
 
-    def wait_for_disk(self, milliseconds: int) -> None:
+    def wait_for_disk(self, mark: bytes, milliseconds: int) -> None:
         """Wait so long for what was written to be in the append-only file, and on a replica if there is one."""
-        super().wait_for_disk(milliseconds)
-        if self._known_replicas():
-            self.client.execute_command("WAIT", 1, milliseconds)
+        settle(self.client, mark, milliseconds, on_replica=bool(self._known_replicas()))
 
     def disconnect(self) -> None:
         """Close every connection; new ones are made when they are needed."""

@@ -36,7 +36,7 @@ def test_who_is_overtaken_before_they_could_note_it_has_published(
     """Another server publishes, and ours serves that, while the first publication still waits for the disk."""
     wait_for_disk = Connection.wait_for_disk
 
-    def slowly(connection: Connection) -> None:
+    def slowly(connection: Connection, mark: bytes) -> None:
         monkeypatch.setattr(Connection, "wait_for_disk", wait_for_disk)
         lists.define("another")
         assert floor.epoch == lists.manifest().epoch

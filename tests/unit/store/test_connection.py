@@ -40,7 +40,7 @@ def operations(connection: Connection) -> dict[str, object]:
         "hash_delete": lambda: connection.hash_delete(KEY, VALUE.decode()),
         "publish": lambda: connection.publish(KEY, VALUE),
         "subscribe": lambda: connection.subscribe(KEY),
-        "wait_for_disk": connection.wait_for_disk,
+        "wait_for_disk": lambda: connection.wait_for_disk(KEY),
         "check_settings": connection.check_settings,
         "memory_used": connection.memory_used,
     }
