@@ -17,7 +17,7 @@ from hashmatch.ingest.assembly import Assembler
 from hashmatch.ingest.changes import Changes, RowsChange, changes_of
 from hashmatch.ingest.current import CurrentList
 from hashmatch.ingest.evidence import gather
-from hashmatch.ingest.vetting import report_on
+from hashmatch.ingest.vetting import Dates, report_on
 from hashmatch.model.clock import Clock
 from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.feeds import FeedCheckpoint
@@ -103,7 +103,7 @@ class Stager:
         if earlier is not None:
             return earlier
         digest = hashlib.sha256()
-        report, changes, size = self._vet(header, state, manifest, delivery, digest)
+        report, changes, size = self._vet(header, state, manifest, delivery, digest, now)
         if header.delivery_sha256 and header.delivery_sha256 != digest.digest():
             raise HashmatchError(
                 ErrorReason.DELIVERY_DIGEST_MISMATCH, "the delivery's bytes do not have the SHA-256 that was stated"
@@ -177,6 +177,7 @@ class Stager:
         manifest: Manifest,
         delivery: Iterable[bytes],
         digest: hashlib._Hash,
+        now: float,
     ) -> tuple[VettingReport, Changes, int]:
         parser = OpenedParser(open_parser(header.format, _options(header, state.definition)))
         assembler = Assembler()
@@ -200,14 +201,17 @@ class Stager:
         before = sum(current.counts.values())
         changes = changes_of(entries, header.mode, current, manifest.placement, state.last_number + 1)
         evidence = gather(changes, current, manifest, self._store)
+        pulled = header.base_number is not None
+        served = None if state.generation is None else state.generation.as_of
         report = report_on(
             parser.tally,
             changes,
             before,
             self._policy,
             evidence,
+            Dates(header.as_of or now, served, by_clock=pulled or not header.as_of),
             declared_records=header.declared_records,
-            pulled=header.base_number is not None,
+            pulled=pulled,
         )
         return report, changes, size
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,12 +28,24 @@ NOT_SERVED_REASON = "algorithm-not-served"
 _TELLING = 1_000
 
 
+class Dates(NamedTuple):
+    """Of when a delivery is, and what the list serves now, None for nothing; in seconds since 1970.
+
+    `by_clock` says that the delivery's is of the clock of the server that took it in, and stated by nobody.
+    """
+
+    delivery: float
+    served: float | None
+    by_clock: bool
+
+
 def report_on(
     tally: Tally,
     changes: Changes,
     before: int,
     policy: VettingPolicy,
     evidence: Evidence,
+    dates: Dates,
     *,
     declared_records: int | None,
     pulled: bool = False,
@@ -62,6 +76,8 @@ def report_on(
         gates.append(
             _share("additions", changes.added, before, policy.maximum_added_fraction, "is added to the list's hashes")
         )
+    if dates.served is not None:
+        gates.append(_older(dates.delivery, dates.served, policy.clock_skew_seconds if dates.by_clock else 0.0))
     for name, who, declared in (
         ("declared-count", "the importer", declared_records),
         ("own-count", "the delivery", tally.declared_records),
@@ -103,6 +119,20 @@ def report_on(
 def _share(name: str, part: int, whole: int, limit: float, what: str) -> Gate:
     share = part / whole if whole else 0.0
     return Gate(name, share <= limit, f"{share:.2%} {what} ({part} of {whole}); the policy allows {limit:.2%}")
+
+
+def _older(delivery: float, served: float, skew: float) -> Gate:
+    # Whatever the body has added since comes to be missing, and what it has taken back comes back, with few changes in
+    # all. What the server dates itself is of now: only clocks differ, and the report has to be the same at any moment.
+    if delivery >= served - skew:
+        return Gate("older", passed=True, detail="the delivery is not of an earlier date than what is served")
+    return Gate(
+        "older", passed=False, detail=f"the delivery is as of {_date(delivery)}, what is served {_date(served)}"
+    )
+
+
+def _date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _quarantine(tally: Tally, policy: VettingPolicy) -> Gate:

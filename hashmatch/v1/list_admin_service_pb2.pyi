@@ -357,8 +357,8 @@ class VettingGate(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     ACCEPTABLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """A stable word: counts-reconcile, not-empty, quarantine, superseded, removals, additions, declared-count, own-count,
-    degenerate, known-good, suppressed, withdrawn, agreement, near-duplicates.
+    """A stable word: counts-reconcile, not-empty, quarantine, superseded, removals, additions, older, declared-count,
+    own-count, degenerate, known-good, suppressed, withdrawn, agreement, near-duplicates.
     """
     passed: _builtins.bool
     """Whether it is met."""

@@ -116,6 +116,37 @@ def test_gates_stop_what_the_policy_does_not_allow(office: Office, first, then, 
     assert [gate.name for gate in report.unmet] == unmet
 
 
+@pytest.mark.parametrize("mode", [DeliveryMode.FULL, INCREMENTAL])
+def test_a_delivery_of_an_earlier_date_than_what_is_served_does_not_pass_unremarked(
+    office: Office, publisher: Publisher, mode: DeliveryMode
+):
+    """It takes back what the body has said since, and nothing else about it is unusual."""
+    assert "older" not in {gate.name for gate in office.stage_hashes(digests(1), as_of=2_000.0).report.gates}
+    office.deliver_hashes(digests(*range(10)), as_of=2_000.0)
+    for as_of in (2_000.0, 2_001.0, 0.0):
+        assert office.stage_hashes(digests(*range(10)), mode=mode, as_of=as_of).report.unmet == ()
+    staging = office.stage_hashes(digests(*range(10)), mode=mode, as_of=1_999.0)
+    assert [(gate.name, gate.acceptable) for gate in staging.report.unmet] == [("older", True)]
+    (gate,) = staging.report.unmet
+    assert gate.detail == "the delivery is as of 1970-01-01T00:33:19Z, what is served 1970-01-01T00:33:20Z"
+    office.approve(staging)
+    publish = lambda **how: publisher.publish(staging.staging_id, ACTOR, **how)  # noqa: E731
+    assert reason_of(publish) is ErrorReason.GATE_NOT_MET
+    publish(accept_gates=["older"], reason="what was served was dated wrongly")
+    assert office.manifest().lists["list"].generation.as_of == 1_999.0
+
+
+def test_what_a_server_dates_itself_is_not_older_because_clocks_differ(office: Office, clock: ManualClock):
+    office.deliver_hashes(digests(*range(10)), as_of=clock.now() + 299.0)
+    assert office.stage_hashes(digests(*range(10))).report.unmet == ()
+    # A feed dates its round by the same clock.
+    number = office.manifest().lists["list"].last_number
+    pulled = office.stage_hashes(digests(*range(10)), as_of=clock.now(), base_number=number)
+    assert pulled.report.unmet == ()
+    stated = office.stage_hashes(digests(*range(10)), as_of=clock.now())
+    assert [gate.name for gate in stated.report.unmet] == ["older"]
+
+
 def test_unsound_records_are_counted_against_the_policy(office: Office):
     sound = "".join(digest.hex() + "\n" for digest in digests(*range(99)))
     few = office.stage(sound + "unsound\n", format="hash-text").report
