@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from hashmatch.store.connection import Connection
+from hashmatch.trust.durable_files import owners_alone
 
 _RECORD = struct.Struct(">HI")
 _VALUES_PER_COMMAND = 1_024
@@ -34,10 +35,14 @@ class Archive:
     """A directory with one file for each segment and each version of the suppressions, by id."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory where there is none. Raises `ArchiveError`."""
+        """Make the directory where there is none, its owner's alone. Raises `ArchiveError`."""
         self._directory = directory
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_mode & 0o077:
+                # It closes files from before as well. Where it cannot be done, that is whose directory it is to see to.
+                with contextlib.suppress(OSError):
+                    directory.chmod(0o700)
         except OSError as error:
             raise ArchiveError(f"cannot use {directory}: {error.strerror}") from error
 
@@ -148,7 +153,8 @@ class ArchiveWriter:
         self._path = path
         self._scratch = path.with_suffix(_UNFINISHED)
         try:
-            self._file: BinaryIO = self._scratch.open("wb", buffering=1 << 20)
+            descriptor = owners_alone(str(self._scratch), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=1 << 20)
         except OSError as error:
             raise self._unwritable(error) from error
 

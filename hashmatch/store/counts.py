@@ -18,6 +18,7 @@ from hashmatch.model.counts import Counts, Runs, merged
 from hashmatch.model.decoding import UNREADABLE
 from hashmatch.store.connection import Connection
 from hashmatch.store.keys import Keys
+from hashmatch.trust.durable_files import owners_alone
 from hashmatch.trust.sealing import SealingError, SealingKey
 
 _RUNS_READER = msgspec.json.Decoder(Runs)
@@ -96,7 +97,7 @@ class CountFiles:
         scratch = path.with_suffix(".new")
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with scratch.open("wb") as file:
+            with open(scratch, "wb", opener=owners_alone) as file:
                 file.write(msgspec.json.encode(result, order="sorted") + b"\n")
                 file.flush()
                 os.fsync(file.fileno())

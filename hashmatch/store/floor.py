@@ -16,6 +16,7 @@ import msgspec
 
 from hashmatch.model.decoding import UNREADABLE
 from hashmatch.store.manifest import Manifest, SealedManifest
+from hashmatch.trust.durable_files import owners_alone
 
 
 class FloorError(Exception):
@@ -117,7 +118,7 @@ def content_of(manifest: Manifest) -> str:
 def _write_durably(path: Path, content: bytes) -> None:
     scratch = path.with_suffix(".new")
     try:
-        with scratch.open("wb") as file:
+        with open(scratch, "wb", opener=owners_alone) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Files that are there whole or as they were before, also after a power cut."""
+"""Files that are there whole or as they were before, also after a power cut, and that are their owner's alone."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def owners_alone(path: str, flags: int) -> int:
+    """An `opener` for `open`: of a file that nobody but its owner can read, whatever it was before."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
