@@ -8,8 +8,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-_ODD_1 = np.uint64(0x9E3779B97F4A7C15)
-_ODD_2 = np.uint64(0xD6E8FEB86659FD93)
+# What placements are mixed with: odd, so that nothing is lost, and without a pattern.
+ODD_1 = np.uint64(0x9E3779B97F4A7C15)
+ODD_2 = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
 
 FIRST_BITS = 10
@@ -39,11 +40,11 @@ def place(digests, row, first, second):
     size = digests.shape[1]
     head = _load_word(digests, row * size)
     tail = _load_word(digests, row * size + size - 8)
-    mixed = (head ^ first) * _ODD_1
+    mixed = (head ^ first) * ODD_1
     mixed ^= mixed >> _SHIFT
-    mixed = (mixed ^ tail ^ second) * _ODD_2
+    mixed = (mixed ^ tail ^ second) * ODD_2
     mixed ^= mixed >> _SHIFT
-    mixed *= _ODD_1
+    mixed *= ODD_1
     return mixed ^ (mixed >> _SHIFT)
 
 

@@ -26,6 +26,9 @@ Placements = npt.NDArray[np.uint64]
 
 _SHIFT = np.uint64(32)
 _FEW = 1_024
+# For one digest, in plain numbers: the bytes of a word, half its bits, and what is kept of a product.
+_WORD, _HALF, _ALL = 8, 32, (1 << 64) - 1
+_ODD_1, _ODD_2 = int(kernels.ODD_1), int(kernels.ODD_2)
 
 
 class PlacementSecret(msgspec.Struct, frozen=True):
@@ -78,6 +81,18 @@ def placements(digests: Digests, secret: PlacementSecret) -> Placements:
     place = kernels.place_few if len(digests) <= _FEW else kernels.place_all
     place(np.ascontiguousarray(digests), np.uint64(secret.first), np.uint64(secret.second), out)
     return out
+
+
+def placement_of_one(digest: bytes, secret: PlacementSecret) -> int:
+    """The placement of one digest, as `placements` has it: for that arrays cost more than the work."""
+    head = int.from_bytes(digest[:_WORD], "little")
+    tail = int.from_bytes(digest[-_WORD:], "little")
+    mixed = (head ^ secret.first) * _ODD_1 & _ALL
+    mixed ^= mixed >> _HALF
+    mixed = (mixed ^ tail ^ secret.second) * _ODD_2 & _ALL
+    mixed ^= mixed >> _HALF
+    mixed = mixed * _ODD_1 & _ALL
+    return mixed ^ (mixed >> _HALF)
 
 
 def block_of(placed: int, blocks: int) -> int:

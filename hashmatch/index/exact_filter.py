@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,24 @@ HOLDING_LOCK = 16_384
 # Of 31 slots 22 are filled on average: about three buckets in a hundred overflow, by a few entries each.
 _ENTRIES_PER_BUCKET = 22
 _HUGE_PAGE = 2 << 20
+# A bucket in bytes, and where its slots end.
+_LINE, _SLOTS_END = 2 * kernels.FIELDS, 2 * kernels.SLOTS
 # Below this many buckets a table would be crowded by chance alone.
 _MINIMUM_BUCKETS = 16
+
+
+class _SingleView(NamedTuple):
+    """A filter for looking at one bucket: its lines and marks as bytes, how many buckets, and the mark's own bits."""
+
+    lines: memoryview
+    marks: memoryview
+    buckets: int
+    spare_bits: int
+
+    @classmethod
+    def of(cls, lines: _Array, marks: _Array, spare: int) -> _SingleView:
+        """The view of a filter's arrays."""
+        return cls(lines.data.cast("B"), marks.data, len(lines) // kernels.FIELDS, (1 << spare) - 1)
 
 
 class ExactFilter:
@@ -35,6 +52,7 @@ class ExactFilter:
 
     def __init__(self, secret: PlacementSecret, groups: Sequence[tuple[int, Placements]]) -> None:
         """Build from (tag, placements) pairs."""
+        self.secret = secret
         self._secret = (np.uint64(secret.first), np.uint64(secret.second))
         self.entries = sum(len(placed) for _, placed in groups)
         buckets = max(_MINIMUM_BUCKETS, -(-self.entries // _ENTRIES_PER_BUCKET))
@@ -64,6 +82,14 @@ class ExactFilter:
         kernels.point_at_overflow(self._overflow, self._overflow_starts)
         return True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the view for single placements, which is a process's own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_single"}
+
+    @cached_property
+    def _single(self) -> _SingleView:
+        return _SingleView.of(self._lines, self._marks, self._spare)
+
     @property
     def _arrays(self) -> tuple[_Array, _Array, _Array, _Array, _Array]:
         return self._lines, self._marks, self._overflow, self._overflow_marks, self._overflow_starts
@@ -79,6 +105,27 @@ class ExactFilter:
         probe = kernels.probe_few if len(digests) <= HOLDING_LOCK else kernels.probe
         found = probe(np.ascontiguousarray(digests), *self._secret, self._spare, *self._arrays, out, placed)
         return out[:found], placed[:found]
+
+    def may_have(self, placed: int) -> bool:
+        """Whether an entry may be listed, given by its placement: what `candidates` finds, one by one.
+
+        Compiled loops go through thousands in no time, but getting there takes longer than to look at one in plain
+        bytes, and most of all where it is a while since the last call and nothing of it is in the processor's caches.
+        """
+        view = self._single
+        bucket = (placed >> 32) * view.buckets >> 32
+        line = bytes(view.lines[_LINE * bucket : _LINE * (bucket + 1)])
+        fingerprint = (placed & 0xFFFF or 1).to_bytes(2, "little")
+        at = line.find(fingerprint, 0, _SLOTS_END)
+        while at >= 0:
+            # The bytes may stand across two slots.
+            if not at & 1 and not (view.marks[kernels.FIELDS * bucket + (at >> 1)] ^ placed >> 16) & view.spare_bits:
+                return True
+            at = line.find(fingerprint, at + 1, _SLOTS_END)
+        turned_away = int.from_bytes(line[_SLOTS_END:], "little")
+        if not turned_away >> (placed >> 24 & 15) & 1:
+            return False
+        return bool(kernels.may_be_listed(np.uint64(placed), self._spare, *self._arrays))
 
     def tags(self, placed: Placements) -> npt.NDArray[np.bool_]:
         """Under which tags each of (n,) candidates may be listed: (n, 256) bool."""

@@ -182,7 +182,7 @@ def _stands_out(placed, lines, buckets):
 
 
 @numba.njit(nogil=True, cache=True)
-def _may_be_listed(placed, spare, lines, marks, overflow, overflow_marks, starts):
+def may_be_listed(placed, spare, lines, marks, overflow, overflow_marks, starts):
     """Whether an entry has the bucket, the fingerprint and the fingerprint's part of the mark."""
     start = _start(placed, np.uint64(lines.shape[0] // FIELDS))
     fingerprint = _fingerprint(placed)
@@ -225,7 +225,7 @@ def probe(digests, first, second, spare, lines, marks, overflow, overflow_marks,
     kept = 0
     for at in range(found):
         placed = place(digests, out[at], first, second)
-        if _may_be_listed(placed, spare, lines, marks, overflow, overflow_marks, starts):
+        if may_be_listed(placed, spare, lines, marks, overflow, overflow_marks, starts):
             out[kept] = out[at]
             out_placed[kept] = placed
             kept += 1

@@ -7,13 +7,13 @@ every served segment is in the base or in the overlay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hashmatch.columns.placement import Digests, Placements, PlacementSecret
+from hashmatch.columns.placement import Digests, Placements, PlacementSecret, placement_of_one
 from hashmatch.index.exact_filter import TAGS, ExactFilter
 
 # An overlay beyond an eighth of the base, and this many entries, is worth folding into a new base.
@@ -76,6 +76,20 @@ class AlgorithmTable:
             return np.empty(0, np.int64), np.empty(0, np.uint64)
         positions, first = np.unique(np.concatenate([each for each, _ in found]), return_index=True)
         return positions, np.concatenate([placed for _, placed in found])[first]
+
+    def candidates_of_few(self, digests: Sequence[bytes]) -> tuple[list[int], list[int]]:
+        """The same for a few digests: ascending positions, and the placement of each."""
+        positions, placements = [], []
+        if self.parts:
+            secret = self.parts[0].filter.secret
+            for position, digest in enumerate(digests):
+                placed = placement_of_one(digest, secret)
+                for part in self.parts:
+                    if part.filter.may_have(placed):
+                        positions.append(position)
+                        placements.append(placed)
+                        break
+        return positions, placements
 
     def lists_to_ask(self, placed: Placements) -> dict[str, npt.NDArray[np.int64]]:
         """For each list the ascending positions among (n,) candidates that it may have."""

@@ -15,7 +15,7 @@ from hashmatch.matching.evaluation import evaluate
 from hashmatch.matching.few import FEW, FewCandidates, FoundFew, Settled, settle_few
 from hashmatch.matching.findings import Finding, Holding
 from hashmatch.matching.scope import View
-from hashmatch.model.algorithms import Algorithm
+from hashmatch.model.algorithms import EXACT_ALGORITHMS, Algorithm
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.store.blocks import ABSENT, DAMAGED
 from hashmatch.store.connection import StoreUnavailableError
@@ -59,9 +59,9 @@ class ColumnAnswer:
         return Verdict.NOT_DETERMINED if verdict is Verdict.NO_KNOWN_MATCH and self.doubts else verdict
 
 
+# Measured: so many digests are sooner asked about one by one, above all where the processor's caches hold none of it.
+PROBED_SINGLY = 2
 _NOWHERE: Positions = np.empty(0, np.int64)
-_NO_DIGESTS: Digests = np.empty((0, 0), np.uint8)
-_NO_PLACEMENTS: Placements = np.empty(0, np.uint64)
 # Stands beside ABSENT and DAMAGED for a list whose blocks the store did not hand out.
 _UNAVAILABLE = -3
 
@@ -78,13 +78,14 @@ class ColumnQuestion:
         self._carriers = view.carriers(algorithm)
         table = view.snapshot.tables.get(algorithm)
         self._table = table if self._carriers else None
-        # Filled in by `probe`.
-        self._digests: Digests = _NO_DIGESTS
-        self._candidates: Positions = _NOWHERE
-        self._placed: Placements = _NO_PLACEMENTS
+        # Filled in by `probe`: how many candidates there are, and of more than a few digests which, as arrays.
+        self._found = 0
+        self._many: tuple[Positions, Placements] | None = None
+        # The positions of candidates, where there are few, and what is known of each.
+        self._at: Sequence[int] = ()
+        self._few: FewCandidates | None = None
         # Filled in when it is asked for.
         self._to_ask: dict[str, Positions] | None = None
-        self._few: FewCandidates | None = None
         # Filled in by `needs_store` where it turns out that nothing has to be waited for.
         self._found_few: FoundFew | None = None
         # Filled in by `told`.
@@ -98,37 +99,59 @@ class ColumnQuestion:
 
     def probe(self) -> bool:
         """Ask the filter, which needs no store. Returns whether `confirm` has anything left to do."""
-        if self._table is not None:
-            self._digests = packed_digests(self._packed, self._algorithm.digest_size)
-            placing = placed_by(self._algorithm, self._digests)
-            self._candidates, self._placed = self._table.candidates(placing)
-        return len(self._candidates) > 0
+        if self._table is None:
+            return False
+        size, packed = self._algorithm.digest_size, self._packed
+        if len(packed) <= PROBED_SINGLY * size and self._algorithm in EXACT_ALGORITHMS:
+            digests = [bytes(packed[at : at + size]) for at in range(0, len(packed), size)]
+            self._at, placed = self._table.candidates_of_few(digests)
+            self._found = len(placed)
+            if placed:
+                digests = [digests[position] for position in self._at]
+                self._few = FewCandidates(placed, digests, self._few_to_ask(placed))
+        else:
+            self._many = self._table.candidates(placed_by(self._algorithm, packed_digests(packed, size)))
+            self._found = len(self._many[0])
+        return self._found > 0
 
     def needs_store(self, supply: Supply) -> bool:
         """Whether `confirm` would have to ask the store, and so to wait; what `supply` can help with it is told."""
-        if not len(self._candidates):
+        if not self._found:
             return False
-        if len(self._candidates) > FEW:
+        if self._found > FEW:
             chains = [loaded.chains[self._algorithm] for loaded in self._carriers.values()]
             return any(source.needs_store for chain in chains for source in chain)
         # A few blocks may be at hand, and then a thread would only add to the time.
         self._found_few = self._few_candidates().find(self._view, self._algorithm, supply)
         return self._found_few is None
 
+    @property
+    def _candidates(self) -> Positions:
+        """The positions of the candidates, ascending."""
+        return np.array(self._at, np.int64) if self._many is None else self._many[0]
+
+    @property
+    def _placed(self) -> Placements:
+        """The placements of the candidates."""
+        if self._many is None:
+            return np.array(() if self._few is None else self._few.placed, np.uint64)
+        return self._many[1]
+
     def _few_candidates(self) -> FewCandidates:
         if self._few is None:
             size, packed = self._algorithm.digest_size, self._packed
-            positions = self._candidates.tolist()
-            digests = [bytes(packed[size * position : size * (position + 1)]) for position in positions]
-            self._few = FewCandidates(self._placed.tolist(), digests, self._few_to_ask())
+            self._at, placed = self._candidates.tolist(), self._placed.tolist()
+            digests = [bytes(packed[size * position : size * (position + 1)]) for position in self._at]
+            self._few = FewCandidates(placed, digests, self._few_to_ask(placed))
         return self._few
 
-    def _few_to_ask(self) -> dict[str, Sequence[int]]:
+    def _few_to_ask(self, placed: Sequence[int]) -> dict[str, Sequence[int]]:
         assert self._table is not None
         only = self._table.only_list
         if only is not None:
-            return {only: range(len(self._candidates))} if only in self._carriers else {}
-        return {list_id: asked.tolist() for list_id, asked in self._lists_to_ask().items() if list_id in self._carriers}
+            return {only: range(len(placed))} if only in self._carriers else {}
+        asked = self._table.lists_to_ask(np.array(placed, np.uint64))
+        return {list_id: each.tolist() for list_id, each in asked.items() if list_id in self._carriers}
 
     def _lists_to_ask(self) -> dict[str, Positions]:
         if self._to_ask is None:
@@ -142,23 +165,25 @@ class ColumnQuestion:
         possible = self._possible()
         numbers = np.zeros(len(possible), np.int64)
         found = (finding,) if len(numbers) else ()
-        return ColumnAnswer(self.count, self._doubts, possible, numbers, found, len(self._candidates))
+        return ColumnAnswer(self.count, self._doubts, possible, numbers, found, self._found)
 
     def _possible(self) -> Positions:
         """The candidates that a list in scope may have, ascending: others must not show in the answer."""
-        if not len(self._candidates) or len(self._carriers) == len(self._view.snapshot.lists):
-            return self._candidates
+        candidates = self._candidates
+        if not self._found or len(self._carriers) == len(self._view.snapshot.lists):
+            return candidates
         asked = [each for list_id, each in self._lists_to_ask().items() if list_id in self._carriers]
-        return self._candidates[np.unique(np.concatenate(asked))] if asked else _NOWHERE
+        return candidates[np.unique(np.concatenate(asked))] if asked else _NOWHERE
 
     def confirm(self, *, source_keys: bool = False) -> ColumnAnswer:
         """Settle what `probe` let through. With `source_keys`, findings are not shared and name the entries' keys."""
-        if not len(self._candidates) or self._table is None:
+        if not self._found or self._table is None:
             return ColumnAnswer(self.count, self._doubts, _NOWHERE, _NOWHERE, ())
-        if len(self._candidates) <= FEW:
+        if self._found <= FEW:
             return self._answer_of(self._settle_few(source_keys=source_keys))
         to_ask = self._lists_to_ask()
-        digests, placed = self._digests[self._candidates], self._placed
+        candidates, placed = self._candidates, self._placed
+        digests = packed_digests(self._packed, self._algorithm.digest_size)[candidates]
         combined = Combinations(len(digests))
         lookups: dict[str, tuple[Positions, ChainLookup]] = {}
         for list_id, asked in to_ask.items():
@@ -185,20 +210,20 @@ class ColumnQuestion:
                 finding.with_source_keys(_source_keys(lookups, position))
                 for finding, position in zip(findings, held.tolist(), strict=True)
             ]
-        return self._answer(self._candidates[held], numbers, findings)
+        return self._answer(candidates[held], digests[held], numbers, findings)
 
     def told(self) -> dict[int, Finding]:
         """Settle it as `confirm` does, with source keys; what callers are told of single digests, by position.
 
         For the few digests of a few items, of which arrays would only be made to be taken apart again.
         """
-        if not len(self._candidates):
+        if not self._found:
             return {}
-        if len(self._candidates) > FEW:
+        if self._found > FEW:
             self._answered = self.confirm(source_keys=True)
             return self._answered.told()
         self._settled = settled = self._settle_few(source_keys=True)
-        positions = self._candidates.tolist()
+        positions = self._at
         told = [finding.with_doubts(self._doubts) for finding in settled.findings]
         return {positions[held]: told[number] for held, number in zip(settled.held, settled.numbers, strict=True)}
 
@@ -218,19 +243,16 @@ class ColumnQuestion:
         return settle_few(self._view, self._algorithm, few, found, source_keys=source_keys)
 
     def _answer_of(self, settled: Settled) -> ColumnAnswer:
-        # Mostly every candidate is held.
-        held = self._candidates if len(settled.held) == len(self._candidates) else self._candidates[settled.held]
-        return self._answer(held, np.array(settled.numbers, np.int64), settled.findings)
+        few = self._few_candidates()
+        positions = np.array([self._at[held] for held in settled.held], np.int64)
+        listed = packed_digests(b"".join([few.digests[held] for held in settled.held]), self._algorithm.digest_size)
+        return self._answer(positions, listed, np.array(settled.numbers, np.int64), settled.findings)
 
-    def _answer(self, positions: Positions, numbers: Positions, findings: Sequence[Finding]) -> ColumnAnswer:
+    def _answer(
+        self, positions: Positions, listed: Digests, numbers: Positions, findings: Sequence[Finding]
+    ) -> ColumnAnswer:
         return ColumnAnswer(
-            self.count,
-            self._doubts,
-            positions,
-            numbers,
-            tuple(findings),
-            len(self._candidates),
-            listed=self._digests[positions],
+            self.count, self._doubts, positions, numbers, tuple(findings), candidates=self._found, listed=listed
         )
 
 

@@ -81,10 +81,10 @@ class ItemsQuestion:
             algorithm: _question(view, algorithm, hashes, nearness) for algorithm, hashes in packed.items()
         }
 
-    def probe(self) -> None:
-        """Ask the filters, which need no store."""
-        for column in self._columns.values():
-            column.probe()
+    def probe(self) -> bool:
+        """Ask the filters, which need no store. Returns whether `confirm` has anything left to ask."""
+        left = [column.probe() for column in self._columns.values()]
+        return any(left)
 
     def needs_store(self, supply: Supply) -> bool:
         """Whether `confirm` would have to ask the store, and so to wait; what `supply` can help with it is told."""

@@ -47,6 +47,10 @@ _FOREVER = math.inf
 class Question(Protocol[A]):
     """A question of two steps; see `ColumnQuestion`."""
 
+    def probe(self) -> bool:
+        """Ask the filters, which need no store. Returns whether `confirm` has anything left to ask."""
+        ...
+
     def confirm(self) -> A:
         """Settle what the filters let through; may wait for the store."""
         ...
@@ -160,8 +164,14 @@ class Answering:
         """Run work that blocks on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def answer(self, question: Question[_Answer], hashes: int, deadline: float | None) -> _Answer:
+        """The answer to a question about so many hashes, by `deadline` on the monotonic clock at the latest."""
+        left = await self.run(question.probe) if hashes > PROBE_ON_LOOP else question.probe()
+        # Nothing has to be waited for where the filters say no.
+        return await self.confirm(question, deadline) if left else question.confirm()
+
     async def confirm(self, question: Question[_Answer], deadline: float | None) -> _Answer:
-        """Settle a question, by `deadline` on the monotonic clock at the latest."""
+        """Settle a question that the filters were asked, by `deadline` on the monotonic clock at the latest."""
         if not await self._needs_thread(question, deadline):
             return question.confirm()
         waiting = asyncio.get_running_loop().run_in_executor(self._threads, question.confirm)

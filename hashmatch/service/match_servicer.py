@@ -25,7 +25,7 @@ from hashmatch.model.errors import ErrorReason, HashmatchError, invalid_field
 from hashmatch.model.opinions import Agreement
 from hashmatch.model.verdicts import Cause, UndeterminedReason, Verdict
 from hashmatch.service import messages
-from hashmatch.service.answering import NO_SNAPSHOT, PROBE_ON_LOOP, Answering
+from hashmatch.service.answering import NO_SNAPSHOT, Answering
 from hashmatch.service.attesting import Answer, Attesting
 from hashmatch.service.batch_request import BatchRequest
 from hashmatch.service.budgets import Budgets
@@ -112,11 +112,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         question = ItemsQuestion(
             view, items, NEARNESS if all_exact else self._searching.nearness(current_call(), scope)
         )
-        if asked > PROBE_ON_LOOP:
-            await self._answering.run(question.probe)
-        else:
-            question.probe()
-        answers = await self._answering.confirm(question, current_call().deadline)
+        answers = await self._answering.answer(question, asked, current_call().deadline)
         matches, undetermined = outcome_of(answers)
         if client is not None:
             self._budgets.spend_hits(client, matches)
@@ -240,11 +236,7 @@ class MatchServicer(match_service_pb2_grpc.MatchServiceServicer):
         if client is not None and not client.budget.is_unlimited:
             await self._budgets.admit(client, {algorithm: request.digests})
         question = self._column_question(view, algorithm, request)
-        if count > PROBE_ON_LOOP:
-            await self._answering.run(question.probe)
-        else:
-            question.probe()
-        answer = await self._answering.confirm(question, current_call().deadline)
+        answer = await self._answering.answer(question, count, current_call().deadline)
         info = self._answering.encoded_snapshot(served, view)
         response = bulk_response(request.sequence, answer, info.bulk, partial(self._answering.encoded_finding, view))
         if client is not None:

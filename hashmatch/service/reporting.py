@@ -69,8 +69,7 @@ class Reporting:
         if view is None or stated.judgement is Judgement.WITHDRAWN:
             return None
         question = ItemsQuestion(view, [[stated.asked]], self._searching.nearness(current_call(), view.scope))
-        await self._answering.run(question.probe)
-        (answer,) = await self._answering.confirm(question, current_call().deadline)
+        (answer,) = await self._answering.answer(question, 1, current_call().deadline)
         return answer
 
     async def _keep(

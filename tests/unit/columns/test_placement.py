@@ -12,6 +12,7 @@ from hashmatch.columns.placement import (
     block_of,
     blocks_of,
     packed_digests,
+    placement_of_one,
     placements,
     placements_of,
 )
@@ -19,6 +20,15 @@ from hashmatch.model.algorithms import PERCEPTUAL_ALGORITHMS, Algorithm
 
 COUNT = 40_000
 BUCKETS = 256
+
+
+@pytest.mark.parametrize("size", [16, 20, 32, 64])
+def test_one_digest_is_placed_as_many_are(secret: PlacementSecret, size: int):
+    digests = np.random.default_rng(size).integers(0, 256, (1_000, size), np.uint8)
+    digests[0], digests[1] = 0, 255
+    for each in (secret, PlacementSecret(0, 0), PlacementSecret(2**64 - 1, 2**64 - 1)):
+        one_by_one = [placement_of_one(digest.tobytes(), each) for digest in digests]
+        assert one_by_one == placements(digests, each).tolist()
 
 
 def chi_square(placed, shift):

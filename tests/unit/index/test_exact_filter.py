@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 
 import numpy as np
 import pytest
@@ -31,6 +32,14 @@ def check_complete(made: ExactFilter, *groups) -> None:
         assert candidates.tolist() == list(range(len(digests)))
         assert where.tolist() == placements(digests, SECRET).tolist()
         assert made.tags(placements(digests, SECRET))[:, tag].all()
+        check_one_by_one(made, digests)
+
+
+def check_one_by_one(made: ExactFilter, digests) -> None:
+    """Single placements get the very answers that many at once get, false alarms included."""
+    candidates, _ = made.candidates(digests)
+    single = [row for row, placed in enumerate(placements(digests, SECRET).tolist()) if made.may_have(placed)]
+    assert single == candidates.tolist()
 
 
 def in_one_bucket(count: int):
@@ -83,11 +92,25 @@ def test_placements_at_both_ends_and_with_a_reserved_fingerprint_are_kept():
     for copies in (1, 40):
         made = ExactFilter(SECRET, [(2, np.repeat(edges, copies))])
         assert made.tags(edges)[:, 2].all()
+        assert all(made.may_have(placed) for placed in edges.tolist())
+
+
+@pytest.mark.parametrize("lists", [1, 16, 256])
+def test_one_by_one_strangers_raise_the_same_false_alarms(lists: int):
+    listed = random_digests(10_000, seed=1)
+    made = filter_of(*((tag, listed[tag::lists]) for tag in range(lists)))
+    # Strangers, and those that share a bucket and the fingerprint in its slot with an entry, and nothing else.
+    near = placements(listed, SECRET)[:, None] ^ (np.uint64(1) << np.arange(16, 32, dtype=np.uint64))
+    alarms = [placed for placed in near.ravel().tolist() if made.may_have(placed)]
+    assert alarms == near.ravel()[made.tags(near.ravel()).any(axis=1)].tolist()
+    assert 0 < len(alarms) < near.size
+    check_one_by_one(made, random_digests(30_000, seed=2))
 
 
 def test_an_empty_filter_lets_nothing_through():
     made = filter_of()
     assert made.candidates(random_digests(10_000, seed=3))[0].tolist() == []
+    check_one_by_one(made, random_digests(100, seed=3))
     assert not made.tags(placements(random_digests(100, seed=3), SECRET)).any()
     assert made.candidates(random_digests(0, seed=3))[0].tolist() == []
 
@@ -114,6 +137,13 @@ def test_tags_are_few():
         assert marked.shape == (2_000, TAGS)
         assert marked.sum() < 1.01 * len(digests)
         assert marked[:, tag].all()
+
+
+def test_it_travels_without_the_view_that_a_process_has_of_it():
+    digests = random_digests(1_000, seed=4)
+    made = filter_of((0, digests))
+    check_one_by_one(made, digests)
+    check_complete(pickle.loads(pickle.dumps(made)), (0, digests))
 
 
 def test_what_it_lets_through_does_not_depend_on_the_run():

@@ -39,6 +39,8 @@ def check_complete(table: AlgorithmTable, active) -> None:
         assert candidates.tolist() == list(range(len(digests)))
         assert where.tolist() == placed(segment_id).tolist()
         assert table.lists_to_ask(placed(segment_id))[list_id].tolist() == list(range(len(digests)))
+        few = table.candidates_of_few([digest.tobytes() for digest in digests])
+        assert few == (list(range(len(digests))), placed(segment_id).tolist())
 
 
 @settings(deadline=None)
@@ -67,6 +69,7 @@ def test_a_table_of_nothing_lets_nothing_through():
     table = next_table(next_table(None, ["segment 0"]), [])
     assert [each.tolist() for each in table.candidates(SEGMENTS["segment 0"][1])] == [[], []]
     assert table.lists_to_ask(placed("segment 0")) == {}
+    assert table.candidates_of_few([row.tobytes() for row in SEGMENTS["segment 0"][1]]) == ([], [])
 
 
 @pytest.mark.parametrize("count", [1, TAGS, TAGS + 1, 2 * TAGS + 3])
