@@ -78,7 +78,7 @@ class ColumnQuestion:
         self._carriers = view.carriers(algorithm)
         table = view.snapshot.tables.get(algorithm)
         self._table = table if self._carriers else None
-        # Filled in by `probe`: how many candidates there are, and of more than a few digests which, as arrays.
+        # Filled in by `probe`: how many candidates there are, and those among more than `PROBED_SINGLY` digests.
         self._found = 0
         self._many: tuple[Positions, Placements] | None = None
         # The positions of candidates, where there are few, and what is known of each.
